@@ -1,0 +1,52 @@
+"""Every error this project raises on purpose.
+
+    NetGPTError                 what was expected, what was found, what to do
+    ├── SettingsError           a configuration file or a key=value override
+    ├── BookError               a site's prompt book (names file and line)
+    ├── BaseModelError          a base model folder or hub name
+    ├── AdapterError            an adapter's spec, tensors or folder
+    │   └── UpdateRefused       a site's update did not pass admission
+    ├── ReleaseError            a release folder or alias
+    ├── FederationError         a round or a run that cannot go on
+    └── GenerationError         the cloud's generation endpoint; carries a gRPC status name
+"""
+
+
+class NetGPTError(Exception):
+    """Base of all errors whose text is written for the person who reads it."""
+
+
+class SettingsError(NetGPTError, ValueError):
+    """A setting is unknown, malformed or contradicts another."""
+
+
+class BookError(NetGPTError, ValueError):
+    """A prompt book cannot be read; the text names the file, the line and the remedy."""
+
+
+class BaseModelError(NetGPTError, ValueError):
+    """A base model cannot be found, or is not what the configuration needs."""
+
+
+class AdapterError(NetGPTError, ValueError):
+    """An adapter does not have the spec, names, shapes or values it must have."""
+
+
+class UpdateRefused(AdapterError):
+    """A site's update failed admission; the round goes on without it."""
+
+
+class ReleaseError(NetGPTError, ValueError):
+    """A release is missing, incomplete or does not match its manifest."""
+
+
+class FederationError(NetGPTError, RuntimeError):
+    """A round or a whole run could not be carried out."""
+
+
+class GenerationError(NetGPTError, RuntimeError):
+    """The cloud refused or failed a request. `status` is a gRPC status name."""
+
+    def __init__(self, message: str, *, status: str = "INTERNAL") -> None:
+        super().__init__(message)
+        self.status = status

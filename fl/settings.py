@@ -1,0 +1,287 @@
+"""All configuration: one YAML and key=value overrides become one frozen, validated `Settings`.
+
+base.yaml holds every key with its unit and effect; a chosen file (config=PATH) holds what differs;
+overrides come last. An unknown key is refused with the nearest right one, and all mistakes are
+reported together, before anything runs.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, get_type_hints
+from urllib.parse import unquote, urlparse
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fl.errors import SettingsError
+
+DEFAULT_CONFIG = "configs/embedded.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeSettings:
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudSettings:
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeSettings:
+    """Shape and training of one small base model."""
+
+    layers: int
+    hidden: int
+    heads: int
+    vocabulary: int
+    positions: int
+    steps: int
+    batch_tokens: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundationSettings:
+    corpus: str
+    records: int
+    cloud_records: int
+    seed: int
+    edge: ShapeSettings
+    cloud: ShapeSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningSettings:
+    rank: int
+    personal_rank: int
+    alpha: float
+    target_modules: list[str]
+    learning_rate: float
+    local_steps: int
+    settle_steps: int
+    batch_tokens: int
+    clip_norm: float
+    bfloat16: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationSettings:
+    quorum: float
+    deadline_s: float
+    max_update_norm: float
+    max_examples: int
+    measure_error: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskingSettings:
+    card_tokens: int
+    enriched_tokens: int
+    answer_tokens: int
+    disclose_max_characters: int
+    redact: bool
+    timeout_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    address: str
+    batch: int
+    queue: int
+    max_prompt_tokens: int
+    max_new_tokens: int
+    drain_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    heldout_per_site: int
+    late_joiner_prompts: int
+    small_book: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The whole configuration; base.yaml says what each key means."""
+
+    name: str
+    var: str
+    seed: int
+    seeds: int
+    threads: int
+    workers: int
+    sites: Any  # int, or a list of {id, place, book}
+    rounds: int
+    method: str
+    personal: str
+    edge: EdgeSettings
+    cloud: CloudSettings
+    foundation: FoundationSettings
+    learning: LearningSettings
+    federation: FederationSettings
+    asking: AskingSettings
+    service: ServiceSettings
+    study: StudySettings
+
+    @property
+    def var_dir(self) -> Path:
+        """Folder for everything that is written."""
+        return resolve(self.var)
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of this name and seed: sites, federations, study."""
+        return self.var_dir / f"{self.name}-{self.seed}"
+
+
+def home() -> Path:
+    """The project folder: $NETGPT_HOME, else where the package is installed from, else here.
+
+    Flower runs an app from a copy of it, so `__file__` does not tell.
+    """
+    if named := os.environ.get("NETGPT_HOME"):
+        return Path(named)
+    try:
+        origin = metadata.distribution("netgpt").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        origin = None
+    if origin and (url := json.loads(origin)).get("dir_info", {}).get("editable"):
+        return Path(unquote(urlparse(url["url"]).path))
+    return Path.cwd()
+
+
+def resolve(path: str) -> Path:
+    """An absolute path; a relative one is taken from the project folder."""
+    return (home() / Path(path).expanduser()).resolve()
+
+
+def load(arguments: Sequence[str] = (), *, config: str = DEFAULT_CONFIG) -> Settings:
+    """Merge base.yaml, the chosen file and `key=value` arguments; validate; freeze.
+
+    `config=PATH` among the arguments chooses another file. Raises SettingsError.
+    """
+    overrides = []
+    for argument in arguments:
+        key, sign, value = argument.partition("=")
+        if not sign or not key:
+            raise SettingsError(f"Expected key=value, found {argument!r}.")
+        if key == "config":
+            config = value
+        else:
+            overrides.append(argument)
+    base = _read(home() / "configs" / "base.yaml")
+    chosen = _read(resolve(config))
+    known = set(_dotted(Settings))
+    mistakes = [_unknown(key, known, config) for key in _keys(chosen) if key not in known]
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key not in known:
+            mistakes.append(_unknown(key, known, "the command line"))
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    try:
+        merged = OmegaConf.merge(
+            OmegaConf.structured(Settings), base, chosen, OmegaConf.from_dotlist(overrides)
+        )
+        settings = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        first_line = str(error).splitlines()[0]
+        raise SettingsError(f"{error.full_key or 'settings'}: {first_line}") from None
+    assert isinstance(settings, Settings)
+    _validate(settings)
+    return settings
+
+
+def _read(path: Path) -> DictConfig:
+    if not path.is_file():
+        raise SettingsError(f"No configuration file at {path}. Give config=PATH of a YAML file.")
+    try:
+        loaded = OmegaConf.load(path)
+    except Exception as error:  # noqa: BLE001 - yaml's errors have no common public base
+        raise SettingsError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(loaded, DictConfig):
+        raise SettingsError(f"{path} must hold key: value pairs.")
+    return loaded
+
+
+def _dotted(kind: type, prefix: str = "") -> Iterator[str]:
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        name = prefix + field.name
+        yield name
+        if is_dataclass(inner := hints[field.name]) and isinstance(inner, type):
+            yield from _dotted(inner, name + ".")
+
+
+def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in node:
+        name = prefix + str(key)
+        yield name
+        if isinstance(node[key], DictConfig):
+            yield from _keys(node[key], name + ".")
+
+
+def _unknown(key: str, known: set[str], where: str) -> str:
+    by_last_part = {name.rsplit(".", 1)[-1]: name for name in sorted(known)}
+    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
+    if not near:
+        last = difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last_part, n=1, cutoff=0.5)
+        near = [by_last_part[name] for name in last]
+    hint = f" Did you mean {near[0]}?" if near else " configs/base.yaml lists every setting."
+    return f"Unknown setting {key!r} in {where}.{hint}"
+
+
+def _validate(s: Settings) -> None:
+    """Check ranges and contradictions; report all of them at once."""
+    checks: list[tuple[bool, str]] = [
+        (s.rounds >= 1, f"rounds must be at least 1, found {s.rounds}"),
+        (s.seeds >= 1, f"seeds must be at least 1, found {s.seeds}"),
+        (s.workers >= 1, f"workers must be at least 1, found {s.workers}"),
+        (s.threads >= 0, f"threads must be 0 or more, found {s.threads}"),
+        (s.personal in ("dual", "none"), f"personal is dual or none, found {s.personal!r}"),
+        (s.learning.rank >= 1, f"learning.rank must be at least 1, found {s.learning.rank}"),
+        (
+            s.learning.personal_rank >= 1,
+            f"learning.personal_rank must be at least 1, found {s.learning.personal_rank}",
+        ),
+        (s.learning.local_steps >= 1, "learning.local_steps must be at least 1"),
+        (s.learning.learning_rate > 0, "learning.learning_rate must be above 0"),
+        (s.learning.max_tokens >= 16, "learning.max_tokens must be at least 16"),
+        (
+            s.learning.batch_tokens >= s.learning.max_tokens,
+            f"learning.batch_tokens ({s.learning.batch_tokens}) must hold one record of "
+            f"learning.max_tokens ({s.learning.max_tokens})",
+        ),
+        (
+            s.learning.bfloat16 in ("auto", "on", "off"),
+            f"learning.bfloat16 is auto, on or off (quoted), found {s.learning.bfloat16!r}",
+        ),
+        (len(s.learning.target_modules) >= 1, "learning.target_modules must name a layer"),
+        (0 < s.federation.quorum <= 1, "federation.quorum must be above 0 and at most 1"),
+        (s.federation.deadline_s > 0, "federation.deadline_s must be above 0"),
+        (s.asking.card_tokens >= 8, "asking.card_tokens must be at least 8"),
+        (":" in s.service.address, f"service.address is host:port, found {s.service.address!r}"),
+        (s.service.queue >= 1, "service.queue must be at least 1"),
+    ]
+    for part, shape in (("edge", s.foundation.edge), ("cloud", s.foundation.cloud)):
+        checks.append(
+            (
+                shape.hidden % shape.heads == 0,
+                f"foundation.{part}: hidden ({shape.hidden}) must be a multiple of heads "
+                f"({shape.heads})",
+            )
+        )
+        checks.append(
+            (shape.vocabulary >= 300, f"foundation.{part}.vocabulary must be at least 300")
+        )
+    problems = [text for ok, text in checks if not ok]
+    if problems:
+        raise SettingsError("Settings that cannot work:\n- " + "\n- ".join(problems))

@@ -1,0 +1,1 @@
+"""The cloud: foundation models, the federation's rounds and releases, and generation."""
