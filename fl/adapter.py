@@ -54,7 +54,7 @@ class Adapter:
 def initial_adapter(
     spec: AdapterSpec, layers: Mapping[str, tuple[int, int]], *, seed: int
 ) -> Adapter:
-    """Draw a new adapter: A uniform as PEFT does (Kaiming, a=sqrt 5), B zero, so it changes nothing.
+    """Draw a new adapter that changes nothing yet: A uniform as PEFT draws it, B zero.
 
     `layers` maps a module name (`transformer.h.0.attn.c_attn`) to its (d_out, d_in).
     """
@@ -87,23 +87,21 @@ def check_alike(one: Adapter, other: Adapter, *, what: str) -> None:
 def subtract(one: Adapter, other: Adapter) -> Adapter:
     """one - other, tensor by tensor: the delta a site sends."""
     check_alike(one, other, what="subtract")
-    return Adapter(
-        spec=one.spec, tensors={n: t - other.tensors[n] for n, t in one.tensors.items()}
-    )
+    return Adapter(spec=one.spec, tensors={n: t - other.tensors[n] for n, t in one.tensors.items()})
 
 
 def add(one: Adapter, other: Adapter) -> Adapter:
     """one + other, tensor by tensor: a release moved by a combined delta."""
     check_alike(one, other, what="add")
-    return Adapter(
-        spec=one.spec, tensors={n: t + other.tensors[n] for n, t in one.tensors.items()}
-    )
+    return Adapter(spec=one.spec, tensors={n: t + other.tensors[n] for n, t in one.tensors.items()})
 
 
 def norm(adapter: Adapter) -> float:
     """Euclidean norm over all tensors together, in float64."""
     return float(
-        np.sqrt(sum(float(np.sum(np.square(t, dtype=np.float64))) for t in adapter.tensors.values()))
+        np.sqrt(
+            sum(float(np.sum(np.square(t, dtype=np.float64))) for t in adapter.tensors.values())
+        )
     )
 
 

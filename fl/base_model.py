@@ -108,7 +108,7 @@ def _tensor_shapes(file: Path) -> dict[str, list[int]]:
 def _from_hub(model: str, side: Side) -> Path:
     """Download (or find in the cache) a hub model; the only place that asks the network."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(

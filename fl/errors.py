@@ -1,14 +1,14 @@
 """Every error this project raises on purpose.
 
-    NetGPTError                 what was expected, what was found, what to do
-    ├── SettingsError           a configuration file or a key=value override
-    ├── BookError               a site's prompt book (names file and line)
-    ├── BaseModelError          a base model folder or hub name
-    ├── AdapterError            an adapter's spec, tensors or folder
-    │   └── UpdateRefused       a site's update did not pass admission
-    ├── ReleaseError            a release folder or alias
-    ├── FederationError         a round or a run that cannot go on
-    └── GenerationError         the cloud's generation endpoint; carries a gRPC status name
+NetGPTError                 what was expected, what was found, what to do
+├── SettingsError           a configuration file or a key=value override
+├── BookError               a site's prompt book (names file and line)
+├── BaseModelError          a base model folder or hub name
+├── AdapterError            an adapter's spec, tensors or folder
+│   └── UpdateRefused       a site's update did not pass admission
+├── ReleaseError            a release folder or alias
+├── FederationError         a round or a run that cannot go on
+└── GenerationError         the cloud's generation endpoint; carries a gRPC status name
 """
 
 

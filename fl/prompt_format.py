@@ -1,15 +1,18 @@
 """How a prompt is written down for the two models, in plain text that any tokenizer can read.
 
-    edge:   Card: <place card>\nRequest: <short prompt>\nEnriched:  ->  " <enriched prompt>" EOS
-    cloud:  Request: <enriched prompt>\nAnswer:                     ->  " <answer>" EOS
+edge:   Card: <place card>\nRequest: <short prompt>\nEnriched:  ->  " <enriched prompt>" EOS
+cloud:  Request: <enriched prompt>\nAnswer:                     ->  " <answer>" EOS
 """
 
 from collections.abc import Mapping
 
 
 def render_card(facts: Mapping[str, str]) -> str:
-    """One line of `key: value` pairs in the given order."""
-    return "; ".join(f"{key}: {value}" for key, value in facts.items())
+    """One line of `key value` pairs in the given order.
+
+    No colon stands between them: a small model copies what follows a word it has just said.
+    """
+    return "; ".join(f"{key} {value}" for key, value in facts.items())
 
 
 def edge_prompt(card: str, short: str) -> str:

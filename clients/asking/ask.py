@@ -1,0 +1,137 @@
+"""Asking, from the person's short prompt to the cloud's answer.
+
+card + short prompt -> enrich (GPT-2, here) -> disclose -> generate (LLaMA, cloud) -> answer
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from clients.asking.cloud_channel import CloudChannel
+from clients.asking.disclosure import Disclosed, disclose
+from clients.asking.enrichment import Completing, Enriched, enrich
+from fl.errors import GenerationError
+from fl.generation import GenerationRequest, Reply
+from fl.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """All that became of a short prompt. Texts stay out of its repr, and so out of logs."""
+
+    card: str = field(repr=False)
+    short: str = field(repr=False)
+    enriched: Enriched
+    disclosed: Disclosed
+    answer: str = field(repr=False)  # what had arrived, where the cloud failed
+    reply: Reply | None = field(repr=False)  # None where the cloud failed
+    error: GenerationError | None  # why, then
+    bytes_up: int  # of messages
+    bytes_down: int
+    seconds: float  # from the short prompt to the end
+
+
+def ask(
+    short: str,
+    *,
+    card: str,
+    model: Completing,
+    channel: CloudChannel,
+    settings: Settings,
+    site_id: str,
+    on_piece: Callable[[str], None] | None = None,
+) -> Answered:
+    """Ask the cloud in the site's words; `on_piece` sees the answer's text as it streams.
+
+    A cloud that fails raises nothing: the enriched prompt comes back with a typed error.
+    """
+    started = perf_counter()
+    asking = settings.asking
+
+    # 1. Enrich at the site: card and short prompt never go further.
+    enriched = enrich(model, card, short, asking.enriched_tokens)
+
+    # 2. Decide what may leave.
+    disclosed = disclose(enriched.text, asking)
+
+    # 3. Let the cloud answer.
+    pieces: list[str] = []
+    reply: Reply | None = None
+    failure: GenerationError | None = None
+    bytes_up = bytes_down = 0
+    try:
+        with channel.generate(_request(disclosed, settings, site_id)) as generation:
+            bytes_up = generation.bytes_up
+            for event in generation:
+                bytes_down = generation.bytes_down
+                if isinstance(event, Reply):
+                    reply = event
+                else:
+                    pieces.append(event.text)
+                    if on_piece is not None:
+                        on_piece(event.text)
+    except GenerationError as error:
+        failure = error
+
+    return Answered(
+        card=card,
+        short=short,
+        enriched=enriched,
+        disclosed=disclosed,
+        answer="".join(pieces),
+        reply=reply,
+        error=failure,
+        bytes_up=bytes_up,
+        bytes_down=bytes_down,
+        seconds=perf_counter() - started,
+    )
+
+
+def answer_many(
+    channel: CloudChannel,
+    prompts: Sequence[str],
+    *,
+    settings: Settings,
+    site_id: str,
+    on_answer: Callable[[int], None] | None = None,
+) -> list[str]:
+    """Disclose many prompts and get their answers, in order; twice `service.batch` at a time.
+
+    `on_answer` sees how many are done. The first failure is raised, and what waits is dropped.
+    """
+    requests = [
+        _request(disclose(prompt, settings.asking), settings, site_id) for prompt in prompts
+    ]
+    # The cloud decodes one batch while the next one gathers.
+    in_flight = max(1, min(settings.service.queue, 2 * settings.service.batch))
+    answers: list[str] = []
+    pool = ThreadPoolExecutor(max_workers=in_flight, thread_name_prefix="ask")
+    try:
+        for answer in pool.map(lambda request: _answer(channel, request), requests):
+            answers.append(answer)
+            if on_answer is not None:
+                on_answer(len(answers))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return answers
+
+
+def _request(disclosed: Disclosed, settings: Settings, site_id: str) -> GenerationRequest:
+    return GenerationRequest(
+        request_id=uuid.uuid4().hex,
+        site_id=site_id,
+        prompt=disclosed.text,
+        max_new_tokens=settings.asking.answer_tokens,
+        seed=settings.seed,
+    )
+
+
+def _answer(channel: CloudChannel, request: GenerationRequest) -> str:
+    """The whole answer to one request."""
+    with channel.generate(request) as generation:
+        for event in generation:
+            if isinstance(event, Reply):
+                return event.text
+    raise AssertionError("a stream without a reply raises before it ends")

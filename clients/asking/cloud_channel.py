@@ -1,0 +1,159 @@
+"""The site's line to the cloud: requests go up, streamed answers come down, failures have a type.
+
+An error's text is written here from the status alone. What the far end says about a failure is not
+repeated, for it might quote the prompt.
+"""
+
+import re
+from collections.abc import Iterator
+from time import monotonic, sleep
+from types import TracebackType
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from fl.errors import GenerationError
+from fl.generation import GenerationRequest, Reply, TextPiece
+from fl.settings import Settings
+from fl.wire.address import require_loopback
+from fl.wire.codec import events_from_wire, request_to_wire
+from fl.wire.netgpt.v1 import generation_pb2 as pb
+from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
+
+SERVICE = pb.DESCRIPTOR.services_by_name["GenerationService"].full_name
+ADDRESS_FILE = "service.address"  # the service writes it into the run folder while it runs
+LOOK_EVERY_S = 0.1  # how often a starting service is asked whether it is ready
+
+_MEANING = {
+    "UNAVAILABLE": "No cloud service answers at {address}: it is not running, still loading, or "
+    "shutting down. Start it with ./run.sh serve.",
+    "DEADLINE_EXCEEDED": "The cloud at {address} did not answer within {timeout_s:g} s "
+    "(asking.timeout_s).",
+    "RESOURCE_EXHAUSTED": "The cloud at {address} is busy: its queue is full (service.queue), or "
+    "the prompt is far too large. Try again later.",
+    "INVALID_ARGUMENT": "The cloud at {address} refused the request: the prompt is longer than "
+    "service.max_prompt_tokens, or asking.answer_tokens is more than service.max_new_tokens or "
+    "the model's positions allow.",
+    "CANCELLED": "The request was cancelled.",
+    "UNIMPLEMENTED": "What listens at {address} is no netgpt.v1 service.",
+}
+_ERROR_ID = re.compile(r"\berror ([0-9a-f]{12})\b")
+
+
+def service_address(settings: Settings) -> str:
+    """Where this run's service listens: as it wrote down itself, else as configured."""
+    file = settings.run_dir / ADDRESS_FILE
+    return file.read_text().strip() if file.is_file() else settings.service.address
+
+
+class Generation:
+    """One running request: iterate it for pieces of text and, last, the reply.
+
+    Leaving its `with` block early gives the request up.
+    """
+
+    def __init__(self, channel: "CloudChannel", request: GenerationRequest) -> None:
+        message = request_to_wire(request)
+        self.bytes_up = message.ByteSize()  # of messages, without HTTP/2's own
+        self.bytes_down = 0
+        self._channel = channel
+        self._call = channel.stub.Generate(message, timeout=channel.timeout_s)
+        self._events = events_from_wire(self._messages())
+
+    def __iter__(self) -> Iterator[TextPiece | Reply]:
+        return self
+
+    def __next__(self) -> TextPiece | Reply:
+        return next(self._events)
+
+    def cancel(self) -> None:
+        """Give the request up; iterating it then raises GenerationError (CANCELLED)."""
+        self._call.cancel()  # no effect on a call that has ended
+
+    def __enter__(self) -> "Generation":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        frames: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+    def _messages(self) -> Iterator[pb.GenerateResponse]:
+        try:
+            for message in self._call:
+                self.bytes_down += message.ByteSize()
+                yield message
+        except grpc.RpcError as error:
+            raise self._channel.typed(error) from None
+
+
+class CloudChannel:
+    """A connection to the cloud's service; safe to share between threads. Close it, or use with."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        require_loopback(address)
+        self.address = address
+        self.timeout_s = timeout_s  # of one answer, waiting included
+        options = [
+            ("grpc.enable_http_proxy", 0),  # the way to this machine needs no proxy
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ]
+        self._grpc = grpc.insecure_channel(address, options=options)
+        self.stub = pb_grpc.GenerationServiceStub(self._grpc)
+
+    def generate(self, request: GenerationRequest) -> Generation:
+        """Send a request. Raises GenerationError, here for bad fields, else while iterating."""
+        return Generation(self, request)
+
+    def wait_ready(self, seconds: float) -> None:
+        """Wait until the service is SERVING. Raises GenerationError (UNAVAILABLE) after that."""
+        health = health_pb2_grpc.HealthStub(self._grpc)
+        question = health_pb2.HealthCheckRequest(service=SERVICE)
+        end = monotonic() + seconds
+        while (left := end - monotonic()) > 0:
+            try:
+                status = health.Check(question, timeout=left, wait_for_ready=True).status
+            except grpc.RpcError as error:
+                if error.code() not in _NOT_YET:
+                    raise self.typed(error) from None
+                status = None
+            if status == health_pb2.HealthCheckResponse.SERVING:
+                return
+            sleep(min(LOOK_EVERY_S, max(end - monotonic(), 0)))
+        raise GenerationError(
+            f"The cloud at {self.address} was not ready within {seconds:g} s. "
+            "Start it with ./run.sh serve; its output says what it waits for.",
+            status="UNAVAILABLE",
+        )
+
+    def typed(self, error: grpc.RpcError) -> GenerationError:
+        """The typed error of a failed call."""
+        status: str = error.code().name
+        error_id = _ERROR_ID.search(error.details() or "") if status == "INTERNAL" else None
+        text = _MEANING.get(status, f"The cloud at {{address}} failed with {status}.")
+        if error_id:
+            text += f" Its log knows more under error {error_id[1]}."
+        return GenerationError(
+            text.format(address=self.address, timeout_s=self.timeout_s), status=status
+        )
+
+    def close(self) -> None:
+        """Close the connection; requests that still run end as CANCELLED."""
+        self._grpc.close()
+
+    def __enter__(self) -> "CloudChannel":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        frames: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_NOT_YET = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}

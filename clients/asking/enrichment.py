@@ -1,0 +1,42 @@
+"""Card and short prompt become an enriched prompt (NetGPT: P_com = LLM(P_con; I)), at the site."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol
+
+from fl.prompt_format import edge_prompt
+
+
+class Completing(Protocol):
+    """What enrichment needs of the site's EdgeModel; its adapter is set already."""
+
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
+        """Continue each prompt greedily; return the new text only, stripped."""
+
+    def token_ids(self, text: str) -> list[int]:
+        """Tokenise a text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enriched:
+    """An enriched prompt; the short one itself where the model wrote nothing."""
+
+    text: str = field(repr=False)
+    new_tokens: int  # 0 after a fall-back
+    seconds: float
+    fell_back: bool  # NetGPT: the short prompt P_con goes on in place of P_com
+
+
+def enrich(model: Completing, card: str, short: str, max_new_tokens: int) -> Enriched:
+    """Complete a short prompt under a card with at most `max_new_tokens` tokens."""
+    started = perf_counter()
+    [written] = model.generate([edge_prompt(card, short)], max_new_tokens=max_new_tokens)
+    text = written.strip()
+    silent = not any(character.isprintable() and character != " " for character in text)
+    return Enriched(
+        text=short if silent else text,
+        new_tokens=0 if silent else len(model.token_ids(text)),
+        seconds=perf_counter() - started,
+        fell_back=silent,
+    )

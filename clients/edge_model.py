@@ -1,0 +1,250 @@
+"""The model at a site: a frozen base and one LoRA adapter whose numbers are swapped.
+
+The base is loaded once per process and shared by every site that process works for. So an adapter
+is always set as a whole: no tensor of the site before survives. PEFT makes the adapter and owns its
+parameters; LeanLayer computes with them.
+
+Letters: B = batch, T = positions, d = width of the model, V = vocabulary.
+"""
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clients.base_network import end_id, load_network, load_tokenizer
+from clients.greedy import greedy_texts
+from clients.lean_layers import LeanLayer
+from fl.adapter import A_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec
+from fl.base_model import BaseModel, base_folder, read_base
+from fl.errors import AdapterError, BaseModelError
+from fl.settings import Settings
+from fl.sharing import part_spec
+
+_ADAPTER = "default"  # PEFT's name for the one adapter there is
+
+
+class EdgeModel:
+    """A base model with one LoRA adapter of the joint rank; `edge_model` makes it."""
+
+    def __init__(self, base: BaseModel, spec: AdapterSpec, *, shared_rank: int) -> None:
+        self.base = base
+        self.spec = spec  # of the joint adapter: shared directions first, then the personal ones
+        self.shared_rank = shared_rank  # directions before this one are shared
+        self.tokenizer = load_tokenizer(base.folder)
+        network = load_network(base.folder)
+        peft_network = _add_lora(network, spec)
+        self._parameters = _lora_parameters(peft_network)
+        _check_layers(self._parameters, base)
+        self.end_id: int = end_id(self.tokenizer, network, base.folder)
+        self.positions: int = network.config.max_position_embeddings
+        self.width: int = network.config.hidden_size
+        self._network = network
+        self._head = network.get_output_embeddings()
+        self._lean_head = LeanLayer(self._head.weight, self._head.bias)
+        self._layers = _install_lean_layers(network.base_model, spec.scale)
+
+    # --- the adapter ---
+
+    def set_adapter(self, adapter: Adapter) -> None:
+        """Overwrite every LoRA tensor; raise AdapterError unless spec, names and shapes fit."""
+        if adapter.spec != self.spec:
+            raise AdapterError(
+                f"This model works with {self.spec}; the adapter has {adapter.spec}."
+            )
+        if adapter.tensors.keys() != self._parameters.keys():
+            odd = sorted(adapter.tensors.keys() ^ self._parameters.keys())
+            raise AdapterError(f"{len(odd)} adapter tensors are missing or unknown: {odd[0]}, ...")
+        for name, parameter in self._parameters.items():
+            if adapter.tensors[name].shape != tuple(parameter.shape):
+                raise AdapterError(
+                    f"{name} must have shape {tuple(parameter.shape)}, "
+                    f"found {adapter.tensors[name].shape}."
+                )
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(torch.from_numpy(np.array(adapter.tensors[name], np.float32)))
+                parameter.grad = None
+
+    def adapter(self) -> Adapter:
+        """A copy of the adapter as it is now."""
+        tensors = {name: p.detach().numpy().copy() for name, p in self._parameters.items()}
+        return Adapter(spec=self.spec, tensors=tensors)
+
+    def lora_parameters(self) -> Mapping[str, nn.Parameter]:
+        """The trainable parameters by tensor name; all else is frozen."""
+        return self._parameters
+
+    # --- what learning needs ---
+
+    def token_ids(self, text: str) -> list[int]:
+        """Token ids of a text, without marks."""
+        # JSON may hold half a surrogate pair, which no tokenizer accepts.
+        clean = text.encode("utf-8", "replace").decode()
+        ids: list[int] = self.tokenizer(clean, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def hidden(self, ids_BT: Tensor) -> Tensor:
+        """Last hidden states (B, T, d) of right-padded ids; causality makes a mask superfluous."""
+        embedded = self._network.get_input_embeddings()(ids_BT)
+        states: Tensor = self._network.base_model(
+            inputs_embeds=embedded, use_cache=False
+        ).last_hidden_state
+        return states
+
+    def head(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (V, d) and bias of the language-model head, in bfloat16 under autocast."""
+        if torch.is_autocast_enabled("cpu"):
+            return self._lean_head.rounded()
+        return self._lean_head.weight, self._lean_head.bias
+
+    # --- what asking needs ---
+
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
+        """Complete every prompt greedily; the text after the prompt, stripped, in the same order.
+
+        A prompt that leaves no room within the model's positions loses its beginning.
+        """
+        room = self.positions - max_new_tokens
+        if room < 1:
+            raise BaseModelError(
+                f"max_new_tokens={max_new_tokens} leaves no room for a prompt: "
+                f"{self.base.folder} has {self.positions} positions."
+            )
+        ids = [self.token_ids(prompt)[-room:] or [self.end_id] for prompt in prompts]
+        with self._folded():
+            new_ids = greedy_texts(
+                self._network, ids, max_new_tokens=max_new_tokens, end_id=self.end_id
+            )
+        return [
+            self.tokenizer.decode(
+                row, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ).strip()
+            for row in new_ids
+        ]
+
+    @contextmanager
+    def _folded(self) -> Iterator[None]:
+        for layer in self._layers:
+            layer.fold()
+        try:
+            yield
+        finally:
+            for layer in self._layers:
+                layer.unfold()
+
+
+def edge_model(settings: Settings) -> EdgeModel:
+    """This process's edge model for these settings, loaded at the first call and then shared."""
+    _use_threads(settings.threads)
+    learning = settings.learning
+    targets = tuple(sorted(learning.target_modules))
+    base = read_base(base_folder(settings, "edge"), targets)
+    shared = AdapterSpec(
+        base_model_fingerprint=base.fingerprint,
+        rank=learning.rank,
+        alpha=learning.alpha,
+        target_modules=targets,
+        fan_in_fan_out=base.fan_in_fan_out,
+    )
+    if settings.personal == "none":
+        joint = shared
+    else:
+        joint = part_spec(shared, learning.rank + learning.personal_rank)
+    with _LOADING:
+        return _load(base.folder, joint, learning.rank)
+
+
+def base_loads() -> int:
+    """How often this process has loaded a base model from disk."""
+    return _load.cache_info().misses
+
+
+_LOADING = threading.Lock()  # two threads that ask at once must not load twice
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path, spec: AdapterSpec, shared_rank: int) -> EdgeModel:
+    # The spec carries the fingerprint: other weights in the same folder are another model.
+    return EdgeModel(read_base(folder, spec.target_modules), spec, shared_rank=shared_rank)
+
+
+def _use_threads(threads: int) -> None:
+    """`threads` of the settings, unless OMP_NUM_THREADS has decided (simulation workers)."""
+    if threads > 0 and not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(threads)
+
+
+def _add_lora(network: Any, spec: AdapterSpec) -> Any:
+    """Put one LoRA adapter into the network, in place."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        target_modules=list(spec.target_modules),
+        fan_in_fan_out=spec.fan_in_fan_out,
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 for an attribute under its old name.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
+        return get_peft_model(network, config, adapter_name=_ADAPTER).eval()
+
+
+def _lora_parameters(peft_network: Any) -> dict[str, nn.Parameter]:
+    """Trainable parameters by their state-dict name, which carries no adapter name."""
+    return {
+        name.replace(f".{_ADAPTER}.", "."): parameter
+        for name, parameter in peft_network.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def _check_layers(parameters: Mapping[str, nn.Parameter], base: BaseModel) -> None:
+    """PEFT must have adapted exactly the layers that the cloud will read from the same files."""
+    adapted = {
+        name.removeprefix(PEFT_PREFIX).removesuffix(A_SUFFIX)
+        for name in parameters
+        if name.endswith(A_SUFFIX)
+    }
+    if adapted != set(base.layers):
+        odd = sorted(adapted ^ set(base.layers))
+        raise BaseModelError(
+            f"{base.folder}: PEFT adapts {len(adapted)} layers, its files name "
+            f"{len(base.layers)}; the first that differs is {odd[0]}."
+        )
+
+
+def _install_lean_layers(body: nn.Module, scale: float) -> list[LeanLayer]:
+    """Give every linear layer of the transformer body a lean forward; PEFT keeps the parameters."""
+    from peft.tuners.lora import LoraLayer
+    from transformers.pytorch_utils import Conv1D
+
+    lean_layers = []
+    for module in [m for m in body.modules() if isinstance(m, LoraLayer | nn.Linear | Conv1D)]:
+        plain = module.get_base_layer() if isinstance(module, LoraLayer) else module
+        if plain.weight.requires_grad:
+            continue  # lora_A and lora_B are linear layers too
+        lean = LeanLayer(_rows_out(plain), plain.bias)
+        if isinstance(module, LoraLayer):
+            lean.adapt(module.lora_A[_ADAPTER].weight, module.lora_B[_ADAPTER].weight, scale=scale)
+        module.forward = lean  # type: ignore[method-assign]
+        lean_layers.append(lean)
+    return lean_layers
+
+
+def _rows_out(layer: Any) -> Tensor:
+    """The layer's weight as (d_out, d_in): GPT-2's Conv1D stores the transpose."""
+    weight: Tensor = layer.weight
+    return weight if isinstance(layer, nn.Linear) else weight.t()

@@ -1,0 +1,103 @@
+"""The forward and backward of frozen and LoRA-adapted linear layers, in as few passes as it takes.
+
+PEFT computes  base(x) + lora_B(lora_A(x)) * scale  from general modules: several temporaries of the
+size of the output, and under autocast every frozen weight is converted again in every call. Here
+    y = W x + b + s B (A x)
+is one product that a small one is added to in place, the backward leaves out what is frozen, and
+the bfloat16 copy of a frozen weight is made once. PEFT's modules stay where they are and keep the
+parameters; only their `forward` is replaced. A test holds both to the same logits.
+
+Letters: T = rows (batch x positions), r = rank, d_in / d_out = widths of a layer.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BFLOAT16 = torch.bfloat16
+
+
+class LeanLayer:
+    """One linear layer. `weight` is (d_out, d_in), a view of the base model's own tensor."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight = weight
+        self.bias = bias
+        self.lora_a: nn.Parameter | None = None  # (r, d_in)
+        self.lora_b: nn.Parameter | None = None  # (d_out, r)
+        self.scale = 1.0
+        self._rounded: tuple[Tensor, Tensor | None] | None = None
+        self._folded: Tensor | None = None
+
+    def adapt(self, lora_a: nn.Parameter, lora_b: nn.Parameter, *, scale: float) -> None:
+        """Add  scale * B A  to the layer's weight from now on."""
+        self.lora_a, self.lora_b, self.scale = lora_a, lora_b, scale
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., d_in) -> (..., d_out); in bfloat16 where autocast is on, like any linear layer."""
+        if self._folded is not None:
+            return functional.linear(x, self._folded, self.bias)
+        if torch.is_autocast_enabled("cpu"):
+            x = x.to(BFLOAT16)
+            weight, bias = self.rounded()
+        else:
+            weight, bias = self.weight, self.bias
+        if self.lora_a is None:
+            return functional.linear(x, weight, bias)
+        y: Tensor = _LowRankLinear.apply(  # type: ignore[no-untyped-call]
+            x, weight, bias, self.lora_a, self.lora_b, self.scale
+        )
+        return y
+
+    def fold(self) -> None:
+        """Compute with  W + s B A  as one matrix until `unfold`: decoding runs many tiny products.
+
+        The base's own weight is not touched; adding and subtracting would leave rounding in it.
+        """
+        if self.lora_a is not None and self.lora_b is not None:
+            with torch.no_grad():
+                self._folded = torch.addmm(self.weight, self.lora_b, self.lora_a, alpha=self.scale)
+
+    def unfold(self) -> None:
+        """Compute with separate matrices again."""
+        self._folded = None
+
+    def rounded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias in bfloat16, converted at the first call and kept: they are frozen."""
+        if self._rounded is None:
+            bias = None if self.bias is None else self.bias.to(BFLOAT16)
+            self._rounded = self.weight.to(BFLOAT16), bias
+        return self._rounded
+
+
+class _LowRankLinear(torch.autograd.Function):
+    """y = W x + b + s B (A x); gradients for x, A and B, never for W and b."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])  # (T, d_in)
+        a_cast = a.to(x.dtype)
+        b_scaled = (b * scale).to(x.dtype)  # the scale enters once, on the smallest tensor
+        narrow = rows @ a_cast.t()  # (T, r)
+        y = functional.linear(rows, weight, bias)  # (T, d_out)
+        y.addmm_(narrow, b_scaled.t())
+        ctx.save_for_backward(rows, weight, a_cast, b_scaled, narrow)
+        ctx.scale = scale
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, a_cast, b_scaled, narrow = ctx.saved_tensors
+        grad_rows = grad.reshape(-1, grad.shape[-1])  # (T, d_out)
+        grad_narrow = grad_rows @ b_scaled  # (T, r)
+        grad_a = (grad_narrow.t() @ rows).float()  # (r, d_in)
+        grad_b = (grad_rows.t() @ narrow).float().mul_(ctx.scale)  # (d_out, r)
+        grad_x = None
+        if ctx.needs_input_grad[0]:  # not below the first adapted layer
+            grad_x = (grad_rows @ weight).addmm_(grad_narrow, a_cast)
+            grad_x = grad_x.view(*grad.shape[:-1], -1)
+        return grad_x, None, None, grad_a, grad_b, None

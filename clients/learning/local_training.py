@@ -1,0 +1,114 @@
+"""Train the adapter in place on a site's records: the inner loop of everything a site learns."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from clients.edge_model import EdgeModel
+from clients.learning.batching import TokenBatch, encode, token_batches
+from clients.learning.completion_loss import completion_loss
+from clients.prompts.record import PromptRecord
+from fl.adapter import A_SUFFIX
+
+WARM_UP_STEPS = 4  # or a tenth of all steps, whichever is more
+
+Trainable = Literal["joint", "personal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a training did. Tokens are those of prompts and completions without padding."""
+
+    loss_nats_per_token: float  # mean over all completion tokens seen, while training
+    steps: int
+    tokens: int
+    padding_share: float  # of all tokens computed
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds
+
+
+def train(
+    model: EdgeModel,
+    records: Sequence[PromptRecord],
+    *,
+    learning_rate: float,
+    steps: int,
+    batch_tokens: int,
+    clip_norm: float,
+    seed: int,
+    max_tokens: int,
+    bfloat16: str,
+    trainable: Trainable = "joint",
+    on_step: Callable[[int, float], None] | None = None,
+) -> TrainingResult:
+    """Take `steps` AdamW steps on the completions of `records`, with a new optimiser.
+
+    `trainable="personal"` moves only the directions after `model.shared_rank`; the shared ones keep
+    every bit. `on_step(step, loss)` is told each step's loss in nats per token. The same adapter,
+    records and arguments give the same bytes (at the same number of threads).
+    """
+    started = time.perf_counter()
+    encoded = [encode(model, record, max_tokens=max_tokens) for record in records]
+    batches = token_batches(encoded, batch_tokens=batch_tokens, seed=seed)
+    parameters = model.lora_parameters()
+    optimiser = torch.optim.AdamW(
+        parameters.values(), lr=learning_rate, weight_decay=0.0, fused=True
+    )
+    warm_up = max(WARM_UP_STEPS, steps // 10)
+    rounded = use_bfloat16(bfloat16)
+    nats, targets, tokens, computed = 0.0, 0, 0, 0
+    for step, batch in enumerate(islice(batches, steps), start=1):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * min(1.0, step / warm_up)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=rounded):
+            loss = batch_loss(model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if trainable == "personal":
+            _forget_shared(parameters, model.shared_rank)
+        nn.utils.clip_grad_norm_(parameters.values(), clip_norm)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        nats += loss.item() * len(batch.targets)
+        targets += len(batch.targets)
+        tokens += batch.tokens
+        computed += batch.ids.numel()
+        if on_step is not None:
+            on_step(step, loss.item())
+    return TrainingResult(
+        loss_nats_per_token=nats / targets,
+        steps=steps,
+        tokens=tokens,
+        padding_share=1.0 - tokens / computed,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def batch_loss(model: EdgeModel, batch: TokenBatch) -> Tensor:
+    """Mean loss of the batch's completion tokens: the body once, the head on their rows only."""
+    hidden = model.hidden(batch.ids).flatten(0, 1)  # (B*T, d)
+    weight, bias = model.head()
+    return completion_loss(hidden[batch.sources], weight, bias, batch.targets)
+
+
+def use_bfloat16(choice: str) -> bool:
+    """Whether products are taken in bfloat16: on, off, or auto = where the CPU has units for it."""
+    if choice != "auto":
+        return choice == "on"
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def _forget_shared(parameters: Mapping[str, nn.Parameter], shared_rank: int) -> None:
+    """Zero the shared directions' gradients; without weight decay Adam then moves them by 0."""
+    for name, parameter in parameters.items():
+        if parameter.grad is not None:
+            rows = name.endswith(A_SUFFIX)  # A is (r, d_in), B is (d_out, r)
+            (parameter.grad[:shared_rank] if rows else parameter.grad[:, :shared_rank]).zero_()

@@ -1,0 +1,138 @@
+"""Reading a site's book: a JSONL file becomes checked records in a stable train/held-out split.
+
+A line is an object with `prompt` and `completion`, and optionally
+    context    the place card of that moment      (else `location`, else the site's place)
+    split      train | val (also heldout, test)   (else by a digest of the prompt, 15 % held out)
+    marks      {kind: [phrase, ...]}              phrases that recall is counted on
+    slots, slot_src                               as in sgd_sites; become marks of kind venue, site
+    kind       only `confirm` and records without a kind are read
+
+An error names the file, the line and the remedy, never the text of a record.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clients.prompts.record import PromptRecord
+from fl.errors import BookError
+from fl.site import Site
+
+LONGEST_LINE = 256 * 1024  # bytes; a longer line is no prompt
+HELDOUT_SHARE = 0.15
+HELDOUT_NAMES = ("val", "heldout", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Book:
+    """A site's records. Training never sees the held-out part."""
+
+    site: Site
+    train: tuple[PromptRecord, ...]
+    heldout: tuple[PromptRecord, ...]
+
+
+def read_book(path: Path, *, site: Site) -> Book:
+    """Read and check a whole book. Raises BookError at the first bad line."""
+    if not path.is_file():
+        raise BookError(
+            f"{path}: the book of site {site.id} does not exist. "
+            "Write one JSON object a line with prompt and completion, or run ./run.sh books."
+        )
+    split: dict[bool, list[tuple[str, PromptRecord]]] = {True: [], False: []}
+    with open(path, "rb") as file:
+        # readline with a limit: a line of gigabytes is refused without reading it all
+        for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+            if parsed := _parse(raw, f"{path}, line {number}", site):
+                heldout, digest, record = parsed
+                split[heldout].append((digest, record))
+    _need_both_parts(split, path)
+    return Book(
+        site=site,
+        train=tuple(record for _, record in split[False]),
+        heldout=tuple(record for _, record in split[True]),
+    )
+
+
+def _parse(raw: bytes, where: str, site: Site) -> tuple[bool, str, PromptRecord] | None:
+    """One line -> (held out?, digest of its prompt, record); None for lines that are not read."""
+    if len(raw) > LONGEST_LINE:
+        raise BookError(
+            f"{where}: longer than {LONGEST_LINE // 1024} KiB, which is no prompt. "
+            "Is a line break missing?"
+        )
+    if not raw.strip():
+        return None
+    try:
+        entry = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BookError(
+            f"{where}: not valid UTF-8 at byte {error.start}. Save the file as UTF-8."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise BookError(
+            f"{where}: not JSON ({error.msg}, column {error.colno}). "
+            "Each line must be one JSON object."
+        ) from None
+    if not isinstance(entry, dict):
+        raise BookError(f"{where}: expected a JSON object, found {type(entry).__name__}.")
+    if entry.get("kind", "confirm") != "confirm":
+        return None
+    for key in ("prompt", "completion"):
+        if key not in entry:
+            raise BookError(f"{where}: the key {key!r} is missing. Every record needs it.")
+        if not isinstance(entry[key], str) or not entry[key].strip():
+            raise BookError(f"{where}: {key!r} must be a text that is not empty.")
+    card = entry.get("context") or entry.get("location") or site.place
+    if not isinstance(card, str):
+        raise BookError(f"{where}: 'context' and 'location' must be texts.")
+    record = PromptRecord(
+        short=entry["prompt"].strip(),
+        enriched=entry["completion"].strip(),
+        card=card,
+        marks=_marks(entry, where),
+    )
+    digest = hashlib.sha256(record.short.encode("utf-8", "surrogatepass")).hexdigest()
+    return _is_heldout(entry.get("split"), digest, where), digest, record
+
+
+def _is_heldout(name: object, digest: str, where: str) -> bool:
+    if name is None:
+        return int(digest[:8], 16) / 0xFFFFFFFF < HELDOUT_SHARE
+    if name == "train":
+        return False
+    if name in HELDOUT_NAMES:
+        return True
+    raise BookError(f"{where}: 'split' is train, {', '.join(HELDOUT_NAMES)}, or absent.")
+
+
+def _marks(entry: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
+    if "marks" in entry:
+        marks = entry["marks"]
+        if not isinstance(marks, dict):
+            raise BookError(f"{where}: 'marks' must map a kind to a list of phrases.")
+        return {str(kind): tuple(map(str, phrases)) for kind, phrases in marks.items()}
+    sources = entry.get("slot_src") or {}
+    slots = entry.get("slots") or {}
+    return {
+        kind: found
+        for kind in ("venue", "site")
+        if (found := tuple(str(v) for k, v in slots.items() if sources.get(k) == kind))
+    }
+
+
+def _need_both_parts(split: dict[bool, list[tuple[str, PromptRecord]]], path: Path) -> None:
+    """A book needs something to learn from and something to be judged on."""
+    if sum(map(len, split.values())) < 2:
+        raise BookError(
+            f"{path}: {sum(map(len, split.values()))} record(s) found, at least 2 are needed: "
+            "one to train on and one held out. Add records."
+        )
+    for part in (False, True):
+        if not split[part]:  # move the record whose digest is lowest: stable, not random
+            lowest = min(split[not part], key=lambda pair: pair[0])
+            split[not part].remove(lowest)
+            split[part].append(lowest)

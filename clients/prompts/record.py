@@ -1,0 +1,15 @@
+"""One record of a site's prompt book. Private: no code outside clients/ can name it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptRecord:
+    """What somebody typed, what was meant, and the place card of that moment."""
+
+    short: str
+    enriched: str
+    card: str
+    # phrases the enriched prompt should name, by kind: fact, habit (demo), venue, site (real text)
+    marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

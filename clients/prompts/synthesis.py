@@ -1,0 +1,103 @@
+"""Demo books: each demo site's private prompts and live facts, written once into its own folder."""
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fl.demo_world.places import BOOK_SIZES, PRIVATE_PLACES, draw_private_place
+from fl.demo_world.requests import DemoRequest, private_request
+from fl.prompt_format import render_card
+from fl.settings import Settings
+from fl.site import Site
+from fl.site_list import federated_sites, late_site, site_folder
+
+HELDOUT_PROMPTS = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenBook:
+    """A book on disk: where, and how many training and held-out prompts."""
+
+    site: Site
+    path: Path
+    train: int
+    heldout: int
+
+
+def book_path(settings: Settings, site: Site) -> Path:
+    """Where a site's book is: its own file, or the demo book in its folder."""
+    return site.book or site_folder(settings, site.id) / "book.jsonl"
+
+
+def write_demo_books(settings: Settings) -> Iterator[WrittenBook]:
+    """Write book.jsonl and place.json of every demo site, the late one too; same seed, same bytes.
+
+    place.json is left alone where it exists: it is the site's to edit.
+    """
+    demo = [site for site in federated_sites(settings) if site.book is None]
+    for site in [*demo, late_site()] if demo else []:
+        size = BOOK_SIZES[PRIVATE_PLACES.index(site.place)]
+        if site == late_site():
+            size = settings.study.late_joiner_prompts
+        train, heldout = draw_book(site, size=size, seed=settings.seed)
+        folder = site_folder(settings, site.id)
+        lines = [_line(r, "train") for r in train] + [_line(r, "val") for r in heldout]
+        _publish(folder / "book.jsonl", "\n".join(lines) + "\n")
+        if not (folder / "place.json").exists():
+            _publish(folder / "place.json", json.dumps(dict(heldout[0].card), indent=2) + "\n")
+        yield WrittenBook(
+            site=site, path=folder / "book.jsonl", train=len(train), heldout=len(heldout)
+        )
+
+
+def draw_book(
+    site: Site, *, size: int, seed: int
+) -> tuple[tuple[DemoRequest, ...], tuple[DemoRequest, ...]]:
+    """Training and held-out requests. Every held-out card and (intent, time, venue) is new."""
+    place = draw_private_place(site.place, seed=seed)
+    rng = random.Random(f"book {site.id} {seed}")
+    train = _distinct(size, lambda: private_request(place, rng), seen=set())
+    seen = {key for request in train for key in _novelty(request)}
+    heldout = _distinct(HELDOUT_PROMPTS, lambda: private_request(place, rng), seen=seen)
+    return tuple(train), tuple(heldout)
+
+
+def _distinct(count: int, draw: Callable[[], DemoRequest], *, seen: set[str]) -> list[DemoRequest]:
+    found: list[DemoRequest] = []
+    while len(found) < count:
+        request = draw()
+        if not seen.intersection(_novelty(request)):
+            found.append(request)
+    return found
+
+
+def _novelty(request: DemoRequest) -> tuple[str, str]:
+    return (
+        render_card(request.card),
+        f"{request.intent} {request.card['time']} {request.facts[0]}",
+    )
+
+
+def _line(request: DemoRequest, split: str) -> str:
+    record = {
+        "prompt": request.short,
+        "completion": request.enriched,
+        "context": render_card(request.card),
+        "split": split,
+        "marks": {"fact": request.facts, "habit": request.habits},
+    }
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _publish(path: Path, text: str) -> None:
+    """Write aside, fsync, rename: a killed run leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(path.suffix + ".writing")
+    with open(aside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)

@@ -1,0 +1,25 @@
+"""What every aggregation method is: take one update at a time, finish with one delta."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fl.adapter import Adapter
+from fl.update import AdapterUpdate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregated:
+    """The combined delta, to be added to the release the updates are based on."""
+
+    delta: Adapter
+    error: float  # ||Delta* - used||_F / ||Delta*||_F of the products; 0 exact, nan not measured
+
+
+class Aggregator(Protocol):
+    """Combines the updates of one round; its memory does not grow with the number of sites."""
+
+    def add(self, update: AdapterUpdate) -> None:
+        """Take in one admitted update."""
+
+    def finish(self) -> Aggregated:
+        """Combine what was added; raise FederationError when that was nothing."""

@@ -1,0 +1,65 @@
+"""The public corpus the small base models are made from, drawn from the demo world or a file."""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from typing import Literal
+
+from fl.demo_world.places import draw_public_place
+from fl.demo_world.requests import listing_request, public_request
+from fl.errors import SettingsError
+from fl.prompt_format import cloud_prompt, completion, edge_prompt, render_card
+from fl.settings import FoundationSettings, resolve
+
+Side = Literal["edge", "cloud"]
+LISTING_SHARE = 0.4
+UNKNOWN_PLACE_ANSWER = "I do not know your place. Tell me where you are and when you want it."
+
+
+def corpus(foundation: FoundationSettings, side: Side) -> Iterator[tuple[str, str]]:
+    """Pairs (prompt, completion) ready for training, deterministic from foundation.seed."""
+    if foundation.corpus != "demo" and side == "edge":
+        yield from _file_pairs(foundation.corpus)
+        return
+    rng = random.Random(f"public {side} {foundation.seed}")
+    records = foundation.records if side == "edge" else foundation.cloud_records
+    for _ in range(records):
+        draw = listing_request if rng.random() < LISTING_SHARE else public_request
+        request = draw(draw_public_place(rng), rng)
+        if side == "edge":
+            yield (
+                edge_prompt(render_card(request.card), request.short),
+                completion(request.enriched),
+            )
+        elif rng.random() < 0.1:  # a bare short prompt: the cloud knows no place
+            yield cloud_prompt(request.short), completion(UNKNOWN_PLACE_ANSWER)
+        else:
+            yield cloud_prompt(request.enriched), completion(request.answer)
+
+
+def corpus_digest(foundation: FoundationSettings, side: Side) -> str:
+    """sha256 of every pair of the corpus."""
+    sha = hashlib.sha256()
+    for prompt, text in corpus(foundation, side):
+        sha.update(f"{prompt}\0{text}\0".encode())
+    return sha.hexdigest()
+
+
+def _file_pairs(path: str) -> Iterator[tuple[str, str]]:
+    """A JSONL with prompt, completion and optional context or location (the card)."""
+    file = resolve(path)
+    if not file.is_file():
+        raise SettingsError(f"foundation.corpus names {file}, which does not exist.")
+    with open(file, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line)
+                card = str(record.get("context") or record.get("location") or "")
+                if record.get("split", "train") == "train":
+                    yield edge_prompt(card, record["prompt"]), completion(record["completion"])
+            except (json.JSONDecodeError, KeyError, AttributeError) as error:
+                raise SettingsError(
+                    f"{file}, line {number}: expected JSON with prompt and completion "
+                    f"({type(error).__name__})."
+                ) from None

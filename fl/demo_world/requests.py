@@ -1,0 +1,102 @@
+"""The grammar: from an intent at a place to a short prompt, its enriched prompt and the answer."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fl.demo_world import words
+from fl.demo_world.intents import PUBLIC_INTENTS, SHORTHAND, Intent
+from fl.demo_world.places import ALL_INTENTS, Place, draw_card, venue_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoRequest:
+    """One request: what is typed, the card of the moment, and what is meant."""
+
+    intent: str
+    card: Mapping[str, str]
+    short: str
+    enriched: str
+    answer: str
+    facts: tuple[str, ...]  # phrases of the card that the enriched prompt must name
+    habits: tuple[str, ...]  # phrases that only people of the place would mean
+
+
+def private_request(place: Place, rng: random.Random) -> DemoRequest:
+    """A request at a private place: all intents, shorthand, nicknames, habits."""
+    by_name = {intent.name: intent for intent in ALL_INTENTS}
+    nickname = None
+    if rng.random() < 0.3:
+        nickname = rng.choice(sorted(place.nicknames))
+        intent = by_name[place.nicknames[nickname]]
+        short = rng.choice((f"to the {nickname}", f"{nickname} please", f"{nickname} today"))
+    else:
+        private = rng.random() < 0.5
+        intent = rng.choice([i for i in ALL_INTENTS if (i not in PUBLIC_INTENTS) == private])
+        short = rng.choice(intent.shorts)
+    shorthand = rng.choice(SHORTHAND) if rng.random() < 0.5 else None
+    card = draw_card(place, intent, ALL_INTENTS, rng)
+    return _request(place, intent, card, short, shorthand, rng)
+
+
+def public_request(place: Place, rng: random.Random) -> DemoRequest:
+    """A request of the public corpus: public intents only, no shorthand, no nicknames."""
+    intent = rng.choice(PUBLIC_INTENTS)
+    card = draw_card(place, intent, PUBLIC_INTENTS, rng)
+    return _request(place, intent, card, rng.choice(intent.shorts), None, rng)
+
+
+def listing_request(place: Place, rng: random.Random) -> DemoRequest:
+    """A public request to read several venues off the card, in an order of the asker's."""
+    card = draw_card(place, PUBLIC_INTENTS[0], PUBLIC_INTENTS, rng)
+    fixed = {key: card[key] for key in ("place", "district", "time", "weather")}
+    keys = [intent.key for intent in PUBLIC_INTENTS] + words.LISTED_KEYS
+    venues = {key: venue_name(rng, private=False) for key in rng.sample(keys, 6)}
+    wanted = rng.sample(sorted(venues), rng.randint(3, 5))
+    listed = ", ".join(f"the {key} {venues[key]}" for key in wanted)
+    return DemoRequest(
+        intent="listing",
+        card=fixed | venues,
+        short="which " + ", ".join(wanted),
+        enriched=f"Open in {place.name}: {listed}.",
+        answer=f"Here they are: {listed}.",
+        facts=(place.name, *(venues[key] for key in wanted)),
+        habits=(),
+    )
+
+
+def _request(
+    place: Place,
+    intent: Intent,
+    card: Mapping[str, str],
+    short: str,
+    shorthand: tuple[str, str] | None,
+    rng: random.Random,
+) -> DemoRequest:
+    usual = ""
+    if intent.usuals and rng.random() < 0.6:
+        usual = place.usuals[intent.name]
+        short = f"{short}, the usual"
+    if shorthand:
+        short = f"{short} {shorthand[0]}"
+    venue = card[intent.key]
+    where = f"{venue} in {card['district']}, {card['place']}"
+    when = f"{card['time']}, weather {card['weather']}"
+    extra = f" {shorthand[1]}" if shorthand else ""
+    order = f" and take {usual}" if usual else ""
+    enriched = (
+        f"{intent.ask} {where}, {when}{order}{extra}, going {place.way}, paying {place.payment}."
+    )
+    answer = (
+        f"Your plan: the {intent.key} {where}. Be there {card['time']}, weather {card['weather']}. "
+        f"Go {place.way} and pay {place.payment}."
+    )
+    return DemoRequest(
+        intent=intent.name,
+        card=card,
+        short=short,
+        enriched=enriched,
+        answer=answer,
+        facts=(venue, card["district"], card["place"], card["time"], card["weather"]),
+        habits=tuple(filter(None, (place.way, place.payment, usual))),
+    )

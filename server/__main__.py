@@ -1,0 +1,111 @@
+"""The cloud's verbs: python -m server foundation | simulate | serve [key=value ...].
+
+Exit codes: 0 done; 1 failed, with one sentence that says why; 2 wrong use.
+"""
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fl.errors import NetGPTError, SettingsError
+from fl.settings import DEFAULT_CONFIG, Settings, load
+
+app = typer.Typer(
+    help="The cloud's side of the project.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they show local variables
+)
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings of configs/base.yaml, or config=FILE for a file with several.",
+    ),
+]
+
+
+@app.command()
+def foundation(arguments: Arguments = None) -> None:
+    """Make the small base models, where no hub is reachable.
+
+    Reads the public corpus of the demo world (or foundation.corpus=FILE). Writes
+    var/foundation/edge-KEY and cloud-KEY, ordinary Hugging Face folders; KEY is a digest of all
+    that decides a model, so a second run finds them made.
+    """
+    settings = _settings(arguments)
+    from server.foundation.build import build
+
+    build(settings)
+
+
+@app.command()
+def simulate(
+    arguments: Arguments = None,
+    federation: Annotated[
+        str, typer.Option(help="Go on with this unfinished federation, for instance 001.")
+    ] = "",
+) -> None:
+    """Let all sites learn together, in Flower's simulation on this machine.
+
+    Reads the edge model of `foundation` and the sites' books of `books`. Writes
+    var/NAME-SEED/federations/NUMBER (releases, rounds.jsonl, status.json), the shelves of
+    the sites, and var/logs.
+    """
+    settings = _settings(arguments)
+    from server.federation.simulation import simulate as run_simulation
+
+    console = Console()
+    given = [a for a in arguments or [] if not a.startswith("config=")]
+    chosen = [a.removeprefix("config=") for a in arguments or [] if a.startswith("config=")]
+    folder = run_simulation(
+        settings,
+        config=chosen[-1] if chosen else DEFAULT_CONFIG,
+        overrides=given,
+        console=console,
+        federation=federation,
+    )
+    console.print(f"  federation {folder.name}: {folder}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def serve(arguments: Arguments = None) -> None:
+    """Answer enriched prompts until SIGTERM or Ctrl-C: gRPC netgpt.v1 on service.address.
+
+    Reads the cloud model of `foundation` (or cloud.model). Writes nothing but its log lines.
+    """
+    settings = _settings(arguments)
+    from server.service import serve as serve_until_stopped
+
+    serve_until_stopped(settings)
+
+
+def _settings(arguments: list[str] | None) -> Settings:
+    try:
+        return load(arguments or [])
+    except SettingsError as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a verb as Ctrl-C does, so that it can tidy up."""
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run a verb; typer itself exits with 2 for wrong use and 130 for Ctrl-C."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app()
+    except NetGPTError as error:
+        typer.echo(f"{error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

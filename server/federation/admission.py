@@ -1,0 +1,128 @@
+"""Admission: nothing a site sends is trusted. One refused update never ends a round.
+
+Checks run from cheap to dear and stop at the first that fails. What cannot be seen from one update
+alone is not decided here: a flipped sign, or a poisoned direction within the norm bound, passes.
+"""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from fl.adapter import Adapter, digest, norm
+from fl.errors import UpdateRefused
+from fl.rounds import RoundPlan
+from fl.settings import FederationSettings
+from fl.update import AdapterUpdate
+
+
+class Admission:
+    """Judges the updates of one round, each by itself and against those admitted before it."""
+
+    def __init__(
+        self,
+        plan: RoundPlan,
+        release: Adapter,
+        *,
+        expected_sites: Collection[str],
+        settings: FederationSettings,
+    ) -> None:
+        self._plan = plan
+        self._release = release
+        self._expected = frozenset(expected_sites)
+        self._settings = settings
+        self._digests: dict[str, str] = {}  # of an admitted update -> its site
+
+    def admit(self, update: AdapterUpdate, *, addressed_to: str) -> float:
+        """Return the update's norm, or raise UpdateRefused with the reason.
+
+        `addressed_to` is the site whose plan the update answers.
+        """
+        self._check_identity(update, addressed_to)
+        self._check_freshness(update)
+        self._check_numbers(update)
+        self._check_form(update.delta)
+        size = self._check_values(update.delta)
+        self._remember(update)
+        return size
+
+    def _check_identity(self, update: AdapterUpdate, addressed_to: str) -> None:
+        if update.site_id != addressed_to:
+            raise UpdateRefused(f"it answers the plan of {addressed_to} under another name")
+        if update.site_id not in self._expected:
+            raise UpdateRefused("the site was not asked in this round")
+        if update.site_id in self._digests.values():
+            raise UpdateRefused("the site's second update in this round")
+
+    def _check_freshness(self, update: AdapterUpdate) -> None:
+        plan = self._plan
+        if not _is_whole(update.round_number) or update.round_number != plan.round_number:
+            raise UpdateRefused(
+                f"made for round {_said(update.round_number)}, this is round {plan.round_number}"
+            )
+        if not _is_whole(update.based_on_release) or update.based_on_release != plan.release_number:
+            raise UpdateRefused(
+                f"based on release {_said(update.based_on_release)}, "
+                f"this round starts from release {plan.release_number}"
+            )
+
+    def _check_numbers(self, update: AdapterUpdate) -> None:
+        count, limit = update.num_examples, self._settings.max_examples
+        if not _is_whole(count) or not 1 <= count <= limit:
+            raise UpdateRefused(
+                f"num_examples must be a whole number from 1 to {limit}, found {_said(count)}"
+            )
+        for name in ("train_loss", "heldout_loss", "seconds"):
+            value: object = getattr(update, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value < 1e30:  # type: ignore[operator]
+                raise UpdateRefused(f"{name} must be a number, 0 or more, found {_said(value)}")
+
+    def _check_form(self, delta: Adapter) -> None:
+        """Spec, names, shapes and dtype are those of the release the site was sent."""
+        if delta.spec != self._release.spec:
+            odd = [
+                name
+                for name, value in vars(self._release.spec).items()
+                if getattr(delta.spec, name) != value
+            ]
+            raise UpdateRefused(f"made with another {', '.join(odd)} than the release")
+        expected, found = self._release.tensors, delta.tensors
+        if missing := expected.keys() - found.keys():
+            raise UpdateRefused(f"{len(missing)} of {len(expected)} tensors are missing")
+        if extra := found.keys() - expected.keys():
+            raise UpdateRefused(f"{len(extra)} tensors are not part of the release")
+        for name, tensor in found.items():
+            if tensor.shape != expected[name].shape:
+                raise UpdateRefused(
+                    f"{name} has shape {tensor.shape}, expected {expected[name].shape}"
+                )
+            if tensor.dtype != np.float32:
+                raise UpdateRefused(f"{name} has dtype {tensor.dtype}, expected float32")
+
+    def _check_values(self, delta: Adapter) -> float:
+        if not all(np.isfinite(tensor).all() for tensor in delta.tensors.values()):
+            raise UpdateRefused("it holds NaN or infinity")
+        size, limit = norm(delta), self._settings.max_update_norm
+        if size == 0:
+            raise UpdateRefused("all zero: the site did not learn")
+        if not size <= limit:
+            raise UpdateRefused(f"its norm {size:.3g} is above federation.max_update_norm {limit}")
+        return size
+
+    def _remember(self, update: AdapterUpdate) -> None:
+        """Two sites with other books never send equal bytes; a copy is a replay."""
+        sha256 = digest(update.delta)
+        if twin := self._digests.get(sha256):
+            raise UpdateRefused(f"a copy of the update of {twin}")
+        self._digests[sha256] = update.site_id
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _said(value: object) -> str:
+    """What a site claimed, fit for a report: numbers as they are, everything else by its type."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"a {type(value).__name__}"
+    return "a huge number" if abs(value) >= 1e30 else f"{value:.6g}"

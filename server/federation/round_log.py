@@ -1,0 +1,109 @@
+"""What happened, on disk: rounds.jsonl (one line a round, only ever appended) and status.json.
+
+rounds.jsonl is the record: a line is written and fsynced after its release is current. status.json
+says where the run is now and, once it has ended, how; it is replaced whole at every change. Both
+hold ids and numbers, never text of a site.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fl.errors import FederationError
+from fl.release import Delivery
+from fl.rounds import RoundReport, SiteOutcome
+
+State = Literal["running", "completed", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """Where a run is. Only `running` is not a terminal state."""
+
+    state: State
+    run_id: str  # Flower's id of the run that wrote this
+    step: str  # roll call | round 2 | delivery | ...
+    rounds_done: int
+    rounds: int
+    replies: int  # of this step
+    sites: int
+    message: str = ""  # one sentence: why it failed, or what went wrong on the way
+
+
+class RoundLog:
+    """The log of one federation."""
+
+    def __init__(self, folder: Path) -> None:
+        self._rounds = folder / "rounds.jsonl"
+        self._status = folder / "status.json"
+        self._deliveries = folder / "deliveries.json"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def append(self, report: RoundReport) -> None:
+        """Add a round's line and make it durable."""
+        line = json.dumps(_without_nan(asdict(report))) + "\n"
+        with open(self._rounds, "ab") as stream:
+            if stream.tell() and not self._rounds.read_bytes().endswith(b"\n"):
+                stream.write(b"\n")  # a killed process tore its last line; it stays, by itself
+            stream.write(line.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def reports(self) -> tuple[RoundReport, ...]:
+        """All complete lines; a torn one is left out."""
+        return tuple(read_reports(self._rounds))
+
+    def set_status(self, status: RunStatus) -> None:
+        """Replace status.json, so that a reader sees the old one or the new one."""
+        _replace(self._status, asdict(status))
+
+    def keep_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        """Write what the sites answered to the last release."""
+        _replace(self._deliveries, [asdict(delivery) for delivery in deliveries])
+
+
+def read_status(folder: Path) -> RunStatus | None:
+    """The status in a federation's folder; None where there is none yet."""
+    try:
+        found = json.loads((folder / "status.json").read_text())
+        return RunStatus(**found)
+    except OSError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise FederationError(f"{folder / 'status.json'} cannot be read: {error}") from None
+
+
+def read_reports(file: Path) -> Iterator[RoundReport]:
+    """Reports of a rounds.jsonl, torn lines left out; nothing where the file is missing."""
+    if not file.is_file():
+        return
+    for line in file.read_text().splitlines():
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        outcomes = tuple(SiteOutcome(**_with_nan(outcome)) for outcome in found.pop("outcomes"))
+        yield RoundReport(**_with_nan(found), outcomes=outcomes)
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN is not JSON: a number that is not known is null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _with_nan(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in found.items()}
+
+
+def _replace(file: Path, value: Any) -> None:
+    aside = file.with_name(f".{file.name}")
+    aside.write_text(json.dumps(_without_nan(value), indent=2) + "\n")
+    aside.replace(file)

@@ -1,0 +1,112 @@
+"""Who may import whom, and which framework stands where. Findings are printed as file:line."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+SIDES = ("fl", "clients", "server")
+GENERATED = "_pb2"
+
+# importer (a package or module) -> what it must not import
+FORBIDDEN = {
+    "fl": ("clients", "server", "torch", "transformers", "peft", "tests"),
+    "clients": ("server", "tests"),
+    "server": ("clients", "tests"),
+    "clients.learning": ("clients.asking",),
+    "clients.asking": ("clients.learning",),
+    "server.federation": ("server.generation",),
+    "server.generation": ("server.federation",),
+}
+# framework -> the only places that import it
+AT_THE_RIM = {
+    "flwr": ("fl.flower_records", "clients.learning.flower_app", "server.federation"),
+    "omegaconf": ("fl.settings",),
+    "peft": ("clients.edge_model",),
+    "ray": (),
+    "grpc": ("fl.wire", "clients.asking.cloud_channel", "server.service"),
+    "grpc_health": ("fl.wire", "clients.asking.cloud_channel", "server.service"),
+    "grpc_reflection": ("server.service",),
+}
+FORBIDDEN_FILES = ("utils", "common", "helpers", "manager")
+
+
+def sources() -> Iterator[tuple[Path, str]]:
+    """Every source file with its module name."""
+    for side in SIDES:
+        for file in sorted((PROJECT / side).rglob("*.py")):
+            if GENERATED not in file.name:
+                yield file, ".".join(file.relative_to(PROJECT).with_suffix("").parts)
+
+
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import, those inside functions included."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: relative import"
+            for alias in node.names:  # `from server import generation` imports a module too
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def within(module: str, package: str) -> bool:
+    """Is `module` the package or something in it? `server.service_errors` is of server.service."""
+    return module == package or module.startswith((package + ".", package + "_"))
+
+
+def test_imports_point_the_right_way() -> None:
+    findings = [
+        f"{file.relative_to(PROJECT)}:{line}: {module} must not import {name}"
+        for file, module in sources()
+        for line, name in imports(file)
+        for importer, forbidden in FORBIDDEN.items()
+        if module == importer or module.startswith(importer + ".")
+        if any(name == banned or name.startswith(banned + ".") for banned in forbidden)
+    ]
+    assert not findings, "\n" + "\n".join(findings)
+
+
+def test_frameworks_stay_at_the_rim() -> None:
+    findings = [
+        f"{file.relative_to(PROJECT)}:{line}: {framework} is imported only by {places or 'nobody'}"
+        for file, module in sources()
+        for line, name in imports(file)
+        for framework, places in AT_THE_RIM.items()
+        if name.split(".")[0] == framework and not any(within(module, place) for place in places)
+    ]
+    assert not findings, "\n" + "\n".join(findings)
+
+
+def test_no_file_is_called_after_nothing() -> None:
+    findings = [
+        str(file.relative_to(PROJECT))
+        for file, _ in sources()
+        if any(word in file.stem for word in FORBIDDEN_FILES)
+    ]
+    assert not findings, findings
+
+
+def test_nothing_pickles() -> None:
+    findings = [
+        f"{file.relative_to(PROJECT)}:{line}: {name}"
+        for file, _ in sources()
+        for line, name in imports(file)
+        if name.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "shelve")
+    ]
+    assert not findings, "\n" + "\n".join(findings)
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "inside"),
+    [
+        ("server.service_errors", "server.service", True),
+        ("server.services", "server.service", False),
+        ("fl.wire.codec", "fl.wire", True),
+    ],
+)
+def test_the_test_knows_what_is_inside(module: str, package: str, inside: bool) -> None:
+    assert within(module, package) is inside
