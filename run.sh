@@ -55,6 +55,7 @@ main() {
 everything() {
   heading 1 "setup: the Python environment in $VENV"
   setup
+  echo "  ready"
   # A mistyped setting is refused now, not after minutes.
   "$PYTHON" -m clients seeds "$@" >/dev/null
   heading 2 "foundation: small base models from the public corpus"
@@ -64,14 +65,17 @@ everything() {
   heading 4 "simulate: the sites learn together through Flower"
   step "$PYTHON" -m server simulate "$@"
   heading 5 "serve: the cloud's model behind gRPC"
-  start_service "$@"
+  # a free port: another service may be running; the steps after find it in the run folder
+  start_service service.address=127.0.0.1:0 "$@"
   heading 6 "ask: three short prompts at three sites"
   step "$PYTHON" -m clients ask --demo "$@"
   heading 7 "study: what the federation brought"
   step "$PYTHON" -m clients study --one-run "$@"
   heading 8 "stop the service"
   stop_service
-  printf '\nDone. Models: var/foundation. Books, releases, shelves, study: var/NAME-SEED (var/demo-0). '
+  echo "  stopped"
+  printf '\nDone in %s s. ' "$SECONDS"
+  printf 'Models: var/foundation. Books, releases, shelves, study: var/NAME-SEED (var/demo-0). '
   printf 'Logs: %s.\n' "$LOGS"
 }
 
@@ -117,11 +121,11 @@ bench() {
 
 # --- the service ----------------------------------------------------------------------------------
 
-start_service() { # a free port: another service may be running; askers find it in the run folder
+start_service() {
   local log="$LOGS/serve.log" waited=0
   mkdir -p "$LOGS"
   : >"$log"
-  "$PYTHON" -m server serve service.address=127.0.0.1:0 "$@" >"$log" 2>&1 &
+  "$PYTHON" -m server serve "$@" >"$log" 2>&1 &
   service_pid=$!
   trap stop_service EXIT
   trap 'exit 130' INT
@@ -133,7 +137,7 @@ start_service() { # a free port: another service may be running; askers find it 
     fi
     sleep 0.1
   done
-  sed -n 's/^/  /p' "$log"
+  sed -n 's/^netgpt.v1 on /  &/p' "$log"
 }
 
 stop_service() {

@@ -105,6 +105,8 @@ class ServiceSettings:
 class StudySettings:
     heldout_per_site: int
     late_joiner_prompts: int
+    central_steps: int
+    answers: bool
     small_book: int
 
 

@@ -101,7 +101,7 @@ def settle(plan: RoundPlan, release: Adapter, edge_site: EdgeSite) -> SettleResu
         model.set_adapter(release)
         shared_loss = settled_loss = heldout_nll(model, book.heldout, learning).per_token
     else:
-        model.set_adapter(join(release, _first_personal_part(release, edge_site)))
+        model.set_adapter(join(release, first_personal_part(release, edge_site)))
         shared_loss = heldout_nll(model, book.heldout, learning).per_token
         model.set_adapter(join(release, personal))
         _train(plan, edge_site, trainable="personal")
@@ -121,10 +121,10 @@ def _personal_part(release: Adapter, edge_site: EdgeSite) -> Adapter | None:
     """The site's personal part, a new one at its first round; None where nothing is personal."""
     if edge_site.settings.personal == "none":
         return None
-    return edge_site.shelf.personal() or _first_personal_part(release, edge_site)
+    return edge_site.shelf.personal() or first_personal_part(release, edge_site)
 
 
-def _first_personal_part(release: Adapter, edge_site: EdgeSite) -> Adapter:
+def first_personal_part(release: Adapter, edge_site: EdgeSite) -> Adapter:
     """A personal part that changes nothing yet (B = 0), the same whenever the site draws it."""
     settings = edge_site.settings
     spec = part_spec(release.spec, settings.learning.personal_rank)

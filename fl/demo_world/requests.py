@@ -81,14 +81,14 @@ def _request(
         short = f"{short} {shorthand[0]}"
     venue = card[intent.key]
     where = f"{venue} in {card['district']}, {card['place']}"
-    when = f"{card['time']}, weather {card['weather']}"
+    when = f"time {card['time']}, weather {card['weather']}"
     extra = f" {shorthand[1]}" if shorthand else ""
     order = f" and take {usual}" if usual else ""
     enriched = (
         f"{intent.ask} {where}, {when}{order}{extra}, going {place.way}, paying {place.payment}."
     )
     answer = (
-        f"Your plan: the {intent.key} {where}. Be there {card['time']}, weather {card['weather']}. "
+        f"Your plan: the {intent.key} {where}, {when}. "
         f"Go {place.way} and pay {place.payment}."
     )
     return DemoRequest(

@@ -35,13 +35,12 @@ class RunStatus:
 
 
 class RoundLog:
-    """The log of one federation."""
+    """The log of one federation, in its folder."""
 
     def __init__(self, folder: Path) -> None:
         self._rounds = folder / "rounds.jsonl"
         self._status = folder / "status.json"
         self._deliveries = folder / "deliveries.json"
-        folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, report: RoundReport) -> None:
         """Add a round's line and make it durable."""

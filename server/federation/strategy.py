@@ -65,6 +65,7 @@ def federate(grid: Grid, settings: Settings, *, folder: Path, run_id: str) -> Ad
     in a terminal state.
     """
     sites = tuple(site.id for site in federated_sites(settings))
+    folder.mkdir(parents=True, exist_ok=True)
     log = RoundLog(folder)
     federation = Federation(
         name=folder.name,

@@ -29,6 +29,7 @@ from fl.errors import FederationError
 MARK = "NETGPT_SIMULATION"
 CONNECTION = "simulation"  # its name in FLWR_HOME/config.toml
 
+_RAY_NOTE = "ray-folder"  # in the home: where Ray wrote
 _READY_S = 120.0
 _STOP_S = 5.0
 
@@ -71,6 +72,7 @@ class SuperLink:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         # Ray's sockets need a short path, so its folder cannot lie in ours.
         self._ray_folder = tempfile.mkdtemp(prefix="netgpt-ray-")
+        (self.home / _RAY_NOTE).write_text(self._ray_folder)
         port = _free_port()
         (self.home / "config.toml").write_text(
             f'superlink.default = "{CONNECTION}"\n'
@@ -173,6 +175,8 @@ def end_orphans(folder: Path) -> None:
         pid = home.name.removeprefix("run-")
         if pid.isdecimal() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))):
             _kill_all(f"{pid} {folder}")
+            if (note := home / _RAY_NOTE).is_file():
+                shutil.rmtree(note.read_text(), ignore_errors=True)
             shutil.rmtree(home, ignore_errors=True)
 
 

@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils.data import Dataset
-from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    AutoModelForCausalLM,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from clients.learning.batching import EncodedRecord
 from fl.adapter import Adapter, AdapterSpec
@@ -36,7 +42,7 @@ class PlainLoop:
         network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         config = LoraConfig(
             r=spec.rank,
-            lora_alpha=spec.alpha,  # type: ignore[arg-type]
+            lora_alpha=spec.alpha,
             target_modules=list(spec.target_modules),
             fan_in_fan_out=spec.fan_in_fan_out,
             lora_dropout=0.0,
@@ -71,11 +77,7 @@ class PlainLoop:
             output_dir=str(folder),
             per_device_train_batch_size=batch,
             num_train_epochs=1000,
-            learning_rate=learning_rate,
-            weight_decay=0.0,
             max_grad_norm=clip_norm,
-            lr_scheduler_type="constant_with_warmup",
-            warmup_steps=warm_up,
             seed=seed,
             use_cpu=True,
             dataloader_pin_memory=False,
@@ -85,13 +87,22 @@ class PlainLoop:
             disable_tqdm=True,
             remove_unused_columns=False,
         )
+        # Trainer's own warm-up begins with a step of rate 0; ours does not, so both get ours.
+        optimiser = torch.optim.AdamW(
+            self._parameters.values(), lr=learning_rate, weight_decay=0.0, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: min(1.0, (step + 1) / warm_up)
+        )
         trainer = Trainer(
             model=self._network,
             args=arguments,
+            optimizers=(optimiser, schedule),
             train_dataset=_Records(records),
             data_collator=counted.collate,
             callbacks=[counted],
         )
+        trainer.remove_callback(PrinterCallback)
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started

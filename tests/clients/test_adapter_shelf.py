@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clients import adapter_shelf
 from clients.adapter_shelf import AdapterShelf, newest_shelf, open_shelf
+from fl import adapter_file
 from fl.adapter import digest
 from fl.settings import load
 from tests.fl.adapters import drawn
@@ -43,7 +43,7 @@ def test_a_write_that_dies_leaves_the_part_before(
         (folder / "adapter_model.safetensors").write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(adapter_shelf.adapter_file, "write", full_disk)
+    monkeypatch.setattr(adapter_file, "write", full_disk)
     with pytest.raises(OSError, match="No space"):
         shelf.keep_personal(drawn(2))
     found = shelf.personal()

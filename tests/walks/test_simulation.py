@@ -1,4 +1,4 @@
-"""The `simulate` verb for real: SuperLink, Ray, worker processes. Slow to start, so a smoke only."""
+"""The `simulate` verb for real: SuperLink, Ray, worker processes. Slow to start: a smoke."""
 
 import os
 import signal
@@ -30,19 +30,22 @@ def simulate(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     )
     try:
         yield process
-    finally:
+    finally:  # a test that fails leaves nothing behind either
         process.kill()
+        process.wait()
+        for other in started_by(process.pid):
+            other.kill()
 
 
-def started_for(folder: Path) -> list[psutil.Process]:
-    """Processes that some simulation under `folder` started and that still run."""
+def started_by(pid: int) -> list[psutil.Process]:
+    """Processes that run and that the simulation of this process id started."""
     found = []
     for process in psutil.process_iter():
         try:
-            environment = process.environ()
+            mark = process.environ().get(MARK, "")
         except psutil.Error:
             continue
-        if MARK in environment and str(folder) in environment.get("FLWR_HOME", ""):
+        if mark.startswith(f"{pid} "):
             found.append(process)
     return found
 
@@ -63,7 +66,7 @@ def test_a_whole_simulation(tmp_path: Path) -> None:
     assert status is not None
     assert status.state == "completed"
     # nothing is left running, and no prompt stands in any log
-    assert started_for(tmp_path) == []
+    assert started_by(process.pid) == []
     assert list((settings.var_dir / "logs").iterdir())
     for file in (settings.var_dir / "logs").iterdir():
         assert CANARY not in file.read_text(errors="replace")
@@ -101,7 +104,7 @@ def test_an_interrupt_leaves_nothing_running(tmp_path: Path, sent: signal.Signal
         os.kill(process.pid, sent)
         process.communicate(timeout=60)
     assert process.returncode != 0
-    assert started_for(tmp_path) == []
+    assert started_by(process.pid) == []
     status = read_status(folder)
     assert status is not None
     assert (status.state, status.message) == ("failed", "it was stopped before its end")
@@ -112,14 +115,14 @@ def test_what_a_killed_simulation_leaves_is_ended_by_the_next(tmp_path: Path) ->
     arguments = make_tiny_federation(tmp_path)
     flower = tmp_path / "var" / "flwr"
     with simulate(*arguments, "rounds=500") as process:
-        while not any("raylet" in p.name() for p in started_for(tmp_path)):
+        while not any("raylet" in p.name() for p in started_by(process.pid)):
             assert process.poll() is None, process.communicate()
             time.sleep(0.2)
         process.kill()
         process.communicate(timeout=60)
-    assert started_for(tmp_path)
+    assert started_by(process.pid)
     end_orphans(flower)
-    assert started_for(tmp_path) == []
+    assert started_by(process.pid) == []
     assert list(flower.iterdir()) == []
 
 
@@ -135,4 +138,4 @@ def test_a_run_whose_sites_all_fail_is_a_failure(tmp_path: Path) -> None:
     assert "elm (the site failed: BookError)" in errors
     (log,) = (tmp_path / "var" / "logs").iterdir()
     assert "FederationError" in log.read_text()  # the ServerApp's own words are kept
-    assert started_for(tmp_path) == []
+    assert started_by(process.pid) == []

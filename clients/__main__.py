@@ -1,0 +1,161 @@
+"""The sites' verbs: python -m clients books | ask | study [key=value ...].
+
+Exit codes: 0 done; 1 failed, with one sentence that says why; 2 wrong use.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from clients.asking.cloud_channel import CloudChannel, service_address
+from fl.errors import NetGPTError, SettingsError
+from fl.settings import Settings, load
+from fl.site_list import federated_sites
+
+app = typer.Typer(
+    help="A site's side of the project.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they show local variables
+)
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings of configs/base.yaml, or config=FILE for a file with several.",
+    ),
+]
+READY_S = 30.0  # how long to wait for a cloud service that is starting
+
+
+@app.command()
+def books(arguments: Arguments = None) -> None:
+    """Write the demo sites' private prompt books and place cards; check the books of others.
+
+    Reads the demo world, or the books that `sites:` names. Writes
+    var/NAME-SEED/sites/SITE/book.jsonl and place.json (an existing place.json stays).
+    """
+    settings = _settings(arguments)
+    from clients.prompts.book import read_book
+    from clients.prompts.synthesis import book_path, write_demo_books
+
+    for written in write_demo_books(settings):
+        print(f"  {written.site.id}: {written.train} prompts, {written.heldout} held out")
+    for site in federated_sites(settings):
+        if site.book is not None:
+            book = read_book(book_path(settings, site), site=site)
+            print(f"  {site.id}: {len(book.train)} prompts, {len(book.heldout)} held out")
+    print(f"  {settings.run_dir / 'sites'}")
+
+
+@app.command()
+def ask(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROMPT] [KEY=VALUE]...", help="A short prompt, and settings as key=value."
+        ),
+    ] = None,
+    site: Annotated[str, typer.Option(help="The site where it is asked.")] = "",
+    demo: Annotated[bool, typer.Option(help="Three short prompts at three demo sites.")] = False,
+) -> None:
+    """Ask a short prompt at a site: card, enriched prompt, the cloud's answer, what left the site.
+
+    Reads the site's place.json, its shelf and the edge model; needs the cloud service running
+    (./run.sh serve). Writes nothing.
+    """
+    words = list(arguments or [])
+    settings = _settings([word for word in words if _is_setting(word)])
+    prompts = [word for word in words if not _is_setting(word)]
+    from clients.demo_asking import DEMO_PROMPTS, ask_and_show
+
+    sites = {s.id: s for s in federated_sites(settings)}
+    if site and site not in sites:
+        raise SettingsError(f"There is no site {site!r}. The sites are: {', '.join(sites)}.")
+    chosen = [sites[site]] if site else list(sites.values())
+    if demo:
+        prompts, chosen = list(DEMO_PROMPTS), chosen[:3]
+    elif not prompts:
+        raise SettingsError('Give a short prompt: ./run.sh ask "need a coffee" --site marlow-quay')
+    else:
+        chosen = chosen[:1]
+    with CloudChannel(service_address(settings), settings.asking.timeout_s) as channel:
+        channel.wait_ready(READY_S)
+        ask_and_show(settings, prompts, chosen, channel, Console())
+
+
+@app.command()
+def study(
+    arguments: Arguments = None,
+    one_run: Annotated[bool, typer.Option(help="This one seed only.")] = False,
+) -> None:
+    """Measure what the federation brought, on held-out prompts of every site.
+
+    Reads the books, shelves and releases of every seed (./run.sh study makes what is missing) and
+    asks the cloud service. Writes var/NAME-SEED/study/study.md and study.json.
+    """
+    settings = _settings(arguments)
+    from clients.study.measure import check_books, measure
+    from clients.study.report import write_study
+
+    console = Console()
+    seeds = [settings.seed] if one_run else _seeds(settings)
+    for seed in seeds:
+        check_books(replace(settings, seed=seed))
+    with CloudChannel(service_address(settings), settings.asking.timeout_s) as channel:
+        if settings.study.answers:
+            channel.wait_ready(READY_S)
+        studies = [
+            measure(
+                replace(settings, seed=seed),
+                channel=channel if settings.study.answers else None,
+                console=console,
+            )
+            for seed in seeds
+        ]
+    folder = settings.run_dir / "study"
+    console.print(Text(write_study(folder, studies)), soft_wrap=True)
+    console.print(f"  {folder / 'study.md'}", soft_wrap=True)
+
+
+@app.command()
+def seeds(arguments: Arguments = None) -> None:
+    """Print the seeds that `study` runs, and so check the settings."""
+    settings = _settings(arguments)
+    federated_sites(settings)
+    print(" ".join(map(str, _seeds(settings))))
+
+
+def _seeds(settings: Settings) -> list[int]:
+    return list(range(settings.seed, settings.seed + settings.seeds))
+
+
+def _is_setting(word: str) -> bool:
+    """key=value: a prompt has a blank before its first "=", if it has one."""
+    key, sign, _ = word.partition("=")
+    return bool(sign) and " " not in key
+
+
+def _settings(arguments: Sequence[str] | None) -> Settings:
+    return load(list(arguments or []))
+
+
+def main() -> None:
+    """Run a verb; errors become one clear text and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    except NetGPTError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

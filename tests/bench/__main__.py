@@ -1,0 +1,201 @@
+"""python -m tests.bench [training|aggregation] [key=value ...]
+
+Measures, prints tables, writes var/bench/<name>.json. Without a name both run; that takes about
+five minutes on 2 cores. Nothing is downloaded.
+
+training      useful tokens (prompts and completions, no padding) per second of local LoRA training
+              on a GPT-2-base shape: ours against transformers Trainer + PEFT. The bar is 3x.
+aggregation   seconds and peak memory of combining many sites' updates (GPT-2-base, r = 8)
+
+slow=false          true: five pairs of three times as many tokens
+threads=2           torch threads
+pairs=3             alternating runs of both loops
+tokens=4000         useful tokens of one run
+plain_batch=4       records of one batch of the plain loop
+batch_tokens=256    tokens of one of our batches: about as many as 4 records have
+learning_rate=0.001 of both loops
+sites=100           the larger number of sites; the smaller is 10
+var=var             folder for the results
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from fl.errors import NetGPTError, SettingsError
+from fl.settings import resolve
+from tests.bench.aggregation import AggregationRun, growth_mb, measure
+
+BAR = 3.0
+FEW_SITES = 10
+SUITES = ("training", "aggregation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """The keys of the command line; the module's text says what each does."""
+
+    slow: bool = False
+    threads: int = 2
+    pairs: int = 3
+    tokens: int = 4000
+    plain_batch: int = 4
+    batch_tokens: int = 256
+    learning_rate: float = 0.001
+    sites: int = 100
+    var: str = "var"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the named suites; 0 when they ran, 1 when one failed, 2 for wrong arguments."""
+    if "--help" in arguments or "-h" in arguments:
+        print(__doc__)
+        return 0
+    console = Console()
+    try:
+        suites, settings = parse(arguments)
+        for suite in suites:
+            run = _training if suite == "training" else _aggregation
+            _write(resolve(settings.var) / "bench" / f"{suite}.json", run(settings, console))
+        console.print(f"Written to {resolve(settings.var) / 'bench'}")
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except NetGPTError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> tuple[list[str], BenchSettings]:
+    """Names of suites and key=value settings; raise SettingsError for anything else."""
+    suites, given = [], {}
+    kinds: dict[str, Any] = {field.name: field.type for field in fields(BenchSettings)}
+    for argument in arguments:
+        key, sign, value = argument.partition("=")
+        if argument in SUITES:
+            suites.append(argument)
+        elif sign and key in kinds:
+            given[key] = _converted(key, value, kinds[key])
+        else:
+            raise SettingsError(
+                f"{argument!r} is neither {' nor '.join(SUITES)} nor one of "
+                f"{', '.join(f'{name}=' for name in kinds)}. See --help."
+            )
+    if given.get("slow"):
+        given = {"pairs": 5, "tokens": 12_000, **given}
+    return suites or list(SUITES), BenchSettings(**given)
+
+
+def _converted(key: str, value: str, kind: Any) -> Any:
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[value]
+        return kind(value)
+    except (ValueError, KeyError):
+        raise SettingsError(f"{key}={value} is not a {kind.__name__}.") from None
+
+
+def _training(settings: BenchSettings, console: Console) -> dict[str, Any]:
+    from transformers.utils import logging  # torch: not for aggregation
+
+    from tests.bench.training import bench_training
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.simplefilter("ignore", FutureWarning)  # PEFT's use of a renamed attribute
+    with _progress(console) as progress:
+        task = progress.add_task("making a GPT-2-base shape", total=None)
+        result = bench_training(
+            threads=settings.threads,
+            pairs=settings.pairs,
+            tokens=settings.tokens,
+            plain_batch=settings.plain_batch,
+            batch_tokens=settings.batch_tokens,
+            learning_rate=settings.learning_rate,
+            on_run=lambda text: progress.update(task, description=text),
+        )
+    table = Table(title=f"Local LoRA training, GPT-2-base shape, r = 8 on c_attn: {result['text']}")
+    for column in ("loop", "tokens/s", "tokens", "steps", "padding", "seconds", "held-out loss"):
+        table.add_column(column, justify="left" if column == "loop" else "right")
+    for run in result["runs"]:
+        table.add_row(
+            run["loop"],
+            f"{run['tokens_per_second']:.0f}",
+            str(run["tokens"]),
+            str(run["steps"]),
+            f"{run['padding_share']:.1%}",
+            f"{run['seconds']:.1f}",
+            f"{run['heldout_loss']:.3f}",
+        )
+    console.print(table)
+    verdict = "met" if result["ratio_median"] >= BAR else "missed"
+    console.print(
+        f"ours / plain: {result['ratio_median']:.2f}x (median of {len(result['ratios'])} pairs, "
+        f"{result['ratio_lowest']:.2f} to {result['ratio_highest']:.2f}; by CPU time "
+        f"{result['cpu_ratio_median']:.2f}x); the bar of {BAR:.0f}x is {verdict}. Held-out loss: "
+        f"{result['untrained_heldout_loss']:.3f} before, ours - plain "
+        f"{result['heldout_loss_ours_minus_plain']:+.3f} after the same tokens."
+    )
+    return {"settings": asdict(settings), "machine": _machine(), **result}
+
+
+def _aggregation(settings: BenchSettings, console: Console) -> dict[str, Any]:
+    runs: list[AggregationRun] = []
+    with _progress(console) as progress:
+        task = progress.add_task("aggregating", total=None)
+        for sites in (FEW_SITES, settings.sites):
+            for measure_error in (False, True):
+                progress.update(task, description=f"aggregating {sites} sites")
+                runs.append(measure(sites, measure_error=measure_error))
+    table = Table(title="fedavg of GPT-2-base updates, r = 8 on c_attn (1.2 MB each)")
+    for column in ("sites", "exact error measured", "seconds", "peak RSS MB", "of it added MB"):
+        table.add_column(column, justify="right")
+    for run in runs:
+        table.add_row(
+            str(run.sites),
+            "yes" if run.measure_error else "no",
+            f"{run.seconds:.2f}",
+            f"{run.peak_rss_mb:.0f}",
+            f"{run.added_rss_mb:.0f}",
+        )
+    console.print(table)
+    growth = growth_mb([run for run in runs if run.measure_error])
+    console.print(f"From {FEW_SITES} to {settings.sites} sites the peak moves by {growth:+.1f} MB.")
+    return {"machine": _machine(), "growth_mb": growth, "runs": [asdict(run) for run in runs]}
+
+
+def _progress(console: Console) -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".partial")
+    aside.write_text(json.dumps(result, indent=2) + "\n")
+    aside.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
