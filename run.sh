@@ -208,11 +208,15 @@ keep_flower_offline() {
   # `flwr run .` starts a SuperLink that would make a fresh environment, with torch, for every run.
   # Its only switch for that is an environment variable, and the command is Flower's, not ours. A
   # .pth line is read at the start of every Python of this environment and of no other, needs no
-  # shell to be configured, and leaves a value that somebody set themselves.
+  # shell to be configured, and leaves a value that somebody set themselves. The other two: no
+  # telemetry, and Ray on loopback only, where it would listen on all interfaces.
   local packages
   packages=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-  echo 'import os; os.environ.setdefault("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1"); os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")' \
-    >"$packages/netgpt_flower_offline.pth"
+  {
+    printf 'import os; d = os.environ.setdefault; '
+    printf 'd("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1"); '
+    printf 'd("FLWR_TELEMETRY_ENABLED", "0"); d("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")\n'
+  } >"$packages/netgpt_flower_offline.pth"
 }
 
 # --- small things ---------------------------------------------------------------------------------

@@ -33,7 +33,10 @@ _ADAPTER = "default"  # PEFT's name for the one adapter there is
 
 
 class EdgeModel:
-    """A base model with one LoRA adapter of the joint rank; `edge_model` makes it."""
+    """A base model with one LoRA adapter of the joint rank; `edge_model` makes it.
+
+    One user at a time: whoever sets an adapter works with it until the next one is set.
+    """
 
     def __init__(self, base: BaseModel, spec: AdapterSpec, *, shared_rank: int) -> None:
         self.base = base

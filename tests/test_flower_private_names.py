@@ -43,8 +43,11 @@ def test_flower_logs_through_a_logger_whose_children_it_shows() -> None:
 def test_the_switches_we_set_are_still_read() -> None:
     from flwr.common.constant import FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION
     from flwr.supercore.superexec.run_superexec import _TASK_POLL_INTERVAL_ENV
+    from ray._private.ray_constants import ENABLE_RAY_CLUSTERS_ENV_VAR
 
     from server.federation.superlink import QUIET
+
+    assert ENABLE_RAY_CLUSTERS_ENV_VAR in QUIET
 
     assert FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION in QUIET
     assert _TASK_POLL_INTERVAL_ENV in QUIET

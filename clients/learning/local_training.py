@@ -62,12 +62,11 @@ def train(
     optimiser = torch.optim.AdamW(
         parameters.values(), lr=learning_rate, weight_decay=0.0, fused=True
     )
-    warm_up = max(WARM_UP_STEPS, steps // 10)
     rounded = use_bfloat16(bfloat16)
     nats, targets, tokens, computed = 0.0, 0, 0, 0
     for step, batch in enumerate(islice(batches, steps), start=1):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate * min(1.0, step / warm_up)
+            group["lr"] = learning_rate * rate_factor(step, steps)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=rounded):
             loss = batch_loss(model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -89,6 +88,11 @@ def train(
         padding_share=1.0 - tokens / computed,
         seconds=time.perf_counter() - started,
     )
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Share of the learning rate in step 1, 2, ...: a short linear warm-up, then all of it."""
+    return min(1.0, step / max(WARM_UP_STEPS, steps // 10))
 
 
 def batch_loss(model: EdgeModel, batch: TokenBatch) -> Tensor:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -90,12 +91,20 @@ def _workers(count: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         max_workers=count,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_one_thread,
+        initializer=_begin_worker,
     )
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
+    """One torch thread, and no life after the parent's: a killed study leaves nothing running."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _with_central(measured: Measured, central: "Future[Scored]") -> Measured:

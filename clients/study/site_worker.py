@@ -16,7 +16,7 @@ from fl.errors import FederationError
 from fl.settings import Settings
 from fl.site import Site
 
-OTHERS_EACH = 8  # held-out prompts of each other site that "others" is measured on
+OTHERS_EACH = 4  # held-out prompts of each other site that "others" is measured on
 
 
 @dataclass(frozen=True, kw_only=True)

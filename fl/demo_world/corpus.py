@@ -4,16 +4,20 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Literal
 
 from fl.demo_world.places import draw_public_place
-from fl.demo_world.requests import listing_request, public_request
+from fl.demo_world.requests import dictation_request, listing_request, public_request
 from fl.errors import SettingsError
 from fl.prompt_format import cloud_prompt, completion, edge_prompt, render_card
 from fl.settings import FoundationSettings, resolve
 
 Side = Literal["edge", "cloud"]
-LISTING_SHARE = 0.4
+KINDS = (public_request, listing_request, dictation_request)
+SHARES = (0.5, 0.35, 0.15)
+DIGESTED = 2000  # pairs
 UNKNOWN_PLACE_ANSWER = "I do not know your place. Tell me where you are and when you want it."
 
 
@@ -25,7 +29,7 @@ def corpus(foundation: FoundationSettings, side: Side) -> Iterator[tuple[str, st
     rng = random.Random(f"public {side} {foundation.seed}")
     records = foundation.records if side == "edge" else foundation.cloud_records
     for _ in range(records):
-        draw = listing_request if rng.random() < LISTING_SHARE else public_request
+        draw = rng.choices(KINDS, SHARES)[0]
         request = draw(draw_public_place(rng), rng)
         if side == "edge":
             yield (
@@ -39,24 +43,36 @@ def corpus(foundation: FoundationSettings, side: Side) -> Iterator[tuple[str, st
 
 
 def corpus_digest(foundation: FoundationSettings, side: Side) -> str:
-    """sha256 of every pair of the corpus."""
-    sha = hashlib.sha256()
-    for prompt, text in corpus(foundation, side):
+    """sha256 that changes with the corpus: over a file's bytes, or over the demo world's beginning.
+
+    The demo corpus follows from its grammar, its seed and its length, so DIGESTED pairs tell all.
+    """
+    if foundation.corpus != "demo" and side == "edge":
+        return hashlib.sha256(_existing(foundation.corpus).read_bytes()).hexdigest()
+    length = foundation.records if side == "edge" else foundation.cloud_records
+    sha = hashlib.sha256(f"{length}".encode())
+    for prompt, text in islice(corpus(foundation, side), DIGESTED):
         sha.update(f"{prompt}\0{text}\0".encode())
     return sha.hexdigest()
 
 
-def _file_pairs(path: str) -> Iterator[tuple[str, str]]:
-    """A JSONL with prompt, completion and optional context or location (the card)."""
+def _existing(path: str) -> Path:
     file = resolve(path)
     if not file.is_file():
         raise SettingsError(f"foundation.corpus names {file}, which does not exist.")
+    return file
+
+
+def _file_pairs(path: str) -> Iterator[tuple[str, str]]:
+    """A JSONL with prompt, completion and optional context or location (the card)."""
+    file = _existing(path)
     with open(file, encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 record = json.loads(line)
                 card = str(record.get("context") or record.get("location") or "")
-                if record.get("split", "train") == "train":
+                wanted = record.get("kind", "confirm") == "confirm"  # as in a site's book
+                if wanted and record.get("split", "train") == "train":
                     yield edge_prompt(card, record["prompt"]), completion(record["completion"])
             except (json.JSONDecodeError, KeyError, AttributeError) as error:
                 raise SettingsError(

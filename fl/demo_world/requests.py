@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fl.demo_world import words
-from fl.demo_world.intents import PUBLIC_INTENTS, SHORTHAND, Intent
+from fl.demo_world.intents import PRIVATE_INTENTS, PUBLIC_INTENTS, SHORTHAND, Intent
 from fl.demo_world.places import ALL_INTENTS, Place, draw_card, venue_name
 
 
@@ -65,6 +65,27 @@ def listing_request(place: Place, rng: random.Random) -> DemoRequest:
     )
 
 
+def dictation_request(place: Place, rng: random.Random) -> DemoRequest:
+    """A public request to note phrases down word by word.
+
+    It gives the base model the words of the private intents and of the shorthand, as a base model
+    knows its language, but not what stands for them in a short prompt: that only the books tell.
+    """
+    card = draw_card(place, PUBLIC_INTENTS[0], PUBLIC_INTENTS, rng)
+    phrases = [intent.ask for intent in PRIVATE_INTENTS] + [long for _, long in SHORTHAND]
+    said = ", ".join(rng.sample(phrases, rng.randint(2, 3)))
+    noted = f"Noted in {place.name}: {said}."
+    return DemoRequest(
+        intent="dictation",
+        card=card,
+        short=f"note {said}",
+        enriched=noted,
+        answer=noted,
+        facts=(place.name,),
+        habits=(),
+    )
+
+
 def _request(
     place: Place,
     intent: Intent,
@@ -87,10 +108,7 @@ def _request(
     enriched = (
         f"{intent.ask} {where}, {when}{order}{extra}, going {place.way}, paying {place.payment}."
     )
-    answer = (
-        f"Your plan: the {intent.key} {where}, {when}. "
-        f"Go {place.way} and pay {place.payment}."
-    )
+    answer = f"Your plan: the {intent.key} {where}, {when}. Go {place.way} and pay {place.payment}."
     return DemoRequest(
         intent=intent.name,
         card=card,

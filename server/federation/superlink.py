@@ -34,7 +34,8 @@ _READY_S = 120.0
 _STOP_S = 5.0
 
 # Flower: no telemetry, no look for updates, and no fresh environment with a download of torch for
-# every run; a task is picked up at once. Ray: no usage report, no monitor that kills by memory.
+# every run; a task is picked up at once. Ray: no usage report, no monitor that kills by memory, and
+# no cluster: without that switch it listens on all interfaces, for anybody, with no password.
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -43,6 +44,7 @@ QUIET = {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",

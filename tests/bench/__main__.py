@@ -13,7 +13,7 @@ pairs=3             alternating runs of both loops
 tokens=4000         useful tokens of one run
 plain_batch=4       records of one batch of the plain loop
 batch_tokens=256    tokens of one of our batches: about as many as 4 records have
-learning_rate=0.001 of both loops
+learning_rate=0.002 of both loops
 sites=100           the larger number of sites; the smaller is 10
 var=var             folder for the results
 """
@@ -52,7 +52,7 @@ class BenchSettings:
     tokens: int = 4000
     plain_batch: int = 4
     batch_tokens: int = 256
-    learning_rate: float = 0.001
+    learning_rate: float = 0.002
     sites: int = 100
     var: str = "var"
 

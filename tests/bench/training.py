@@ -7,6 +7,7 @@ which spares the plain loop. It gets its records ready-made, ours tokenises with
 alternate, so that a machine that slows down slows both.
 """
 
+import math
 import statistics
 import tempfile
 import time
@@ -156,7 +157,7 @@ class _Contest:
     def ours(self, seed: int, tokens: int) -> LoopRun:
         """Our loop, for as many steps as `tokens` tokens take."""
         self._model.set_adapter(self._start)
-        steps = max(1, round(tokens / _tokens_of_a_step(self._encoded, self._batch_tokens)))
+        steps = math.ceil(tokens / _tokens_of_a_step(self._encoded, self._batch_tokens))
         cpu = time.process_time()
         done = train(
             self._model,

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import psutil
@@ -47,6 +48,16 @@ def started_by(pid: int) -> list[psutil.Process]:
             continue
         if mark.startswith(f"{pid} "):
             found.append(process)
+    return found
+
+
+def listening(pid: int) -> set[IPv4Address | IPv6Address]:
+    """Addresses on which the processes of a simulation listen."""
+    found = set()
+    for process in started_by(pid):
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                found.add(ip_address(connection.laddr.ip.removeprefix("::ffff:")))
     return found
 
 
@@ -101,6 +112,7 @@ def test_an_interrupt_leaves_nothing_running(tmp_path: Path, sent: signal.Signal
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < until, "no round was finished"
             time.sleep(0.2)
+        assert not {where for where in listening(process.pid) if not where.is_loopback}
         os.kill(process.pid, sent)
         process.communicate(timeout=60)
     assert process.returncode != 0
