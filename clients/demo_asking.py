@@ -42,8 +42,6 @@ def ask_and_show(
         for short in prompts:
             console.print()
             _line(console, "short", short)
-            answer = Text("    answer     ")
-            console.print(answer, end="")
             answered = ask(
                 short,
                 card=card,
@@ -51,10 +49,10 @@ def ask_and_show(
                 channel=channel,
                 settings=settings,
                 site_id=site.id,
+                on_disclosed=lambda enriched, _: _before_it_leaves(console, enriched.text),
                 on_piece=lambda piece: console.print(Text(piece), end="", soft_wrap=True),
             )
             console.print()
-            _line(console, "enriched", answered.enriched.text)
             if answered.error is not None:
                 raise answered.error
             _line(
@@ -84,6 +82,11 @@ def load_site_adapter(model: EdgeModel, settings: Settings, site: Site) -> None:
     spec = part_spec(release.spec, settings.learning.personal_rank)
     personal = shelf.personal() or initial_adapter(spec, model.base.layers, seed=settings.seed)
     model.set_adapter(join(release, personal))
+
+
+def _before_it_leaves(console: Console, enriched: str) -> None:
+    _line(console, "enriched", enriched)
+    console.print(Text(f"    {'answer':<10} "), end="")
 
 
 def _line(console: Console, label: str, text: str) -> None:

@@ -41,9 +41,12 @@ def ask(
     channel: CloudChannel,
     settings: Settings,
     site_id: str,
+    on_disclosed: Callable[[Enriched, Disclosed], None] | None = None,
     on_piece: Callable[[str], None] | None = None,
 ) -> Answered:
     """Ask the cloud in the site's words; `on_piece` sees the answer's text as it streams.
+
+    `on_disclosed` sees what is about to leave, before it does.
 
     A cloud that fails raises nothing: the enriched prompt comes back with a typed error.
     """
@@ -55,6 +58,8 @@ def ask(
 
     # 2. Decide what may leave.
     disclosed = disclose(enriched.text, asking)
+    if on_disclosed is not None:
+        on_disclosed(enriched, disclosed)
 
     # 3. Let the cloud answer.
     pieces: list[str] = []

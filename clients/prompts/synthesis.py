@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl.demo_world.places import BOOK_SIZES, PRIVATE_PLACES, draw_private_place
+from fl.demo_world.places import (
+    ALL_INTENTS,
+    BOOK_SIZES,
+    PRIVATE_PLACES,
+    draw_card,
+    draw_private_place,
+)
 from fl.demo_world.requests import DemoRequest, private_request
 from fl.prompt_format import render_card
 from fl.settings import Settings
@@ -15,6 +21,7 @@ from fl.site import Site
 from fl.site_list import federated_sites, late_site, site_folder
 
 HELDOUT_PROMPTS = 48
+LIVE_KEYS = ("cafe", "depot", "clinic", "market", "pool")  # of the venues on the first card
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +54,20 @@ def write_demo_books(settings: Settings) -> Iterator[WrittenBook]:
         lines = [_line(r, "train") for r in train] + [_line(r, "val") for r in heldout]
         _publish(folder / "book.jsonl", "\n".join(lines) + "\n")
         if not (folder / "place.json").exists():
-            _publish(folder / "place.json", json.dumps(dict(heldout[0].card), indent=2) + "\n")
+            _publish(
+                folder / "place.json", json.dumps(_live_facts(site, settings.seed), indent=2) + "\n"
+            )
         yield WrittenBook(
             site=site, path=folder / "book.jsonl", train=len(train), heldout=len(heldout)
         )
+
+
+def _live_facts(site: Site, seed: int) -> dict[str, str]:
+    """What a demo place knows on its first day; the same kinds of venue are open everywhere."""
+    place = draw_private_place(site.place, seed=seed)
+    rng = random.Random(f"live {site.id} {seed}")
+    wanted, *others = [intent for intent in ALL_INTENTS if intent.key in LIVE_KEYS]
+    return draw_card(place, wanted, tuple(others), rng)
 
 
 def draw_book(
