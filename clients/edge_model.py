@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from clients.base_network import end_id, load_network, load_tokenizer
 from clients.greedy import greedy_texts
-from clients.lean_layers import LeanLayer
+from clients.lean_layers import LeanLayer, NeededRows
 from fl.adapter import A_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec
 from fl.base_model import BaseModel, base_folder, read_base
 from fl.errors import AdapterError, BaseModelError
@@ -54,6 +54,7 @@ class EdgeModel:
         self._head = network.get_output_embeddings()
         self._lean_head = LeanLayer(self._head.weight, self._head.bias)
         self._layers = _install_lean_layers(network.base_model, spec.scale)
+        self._last_feed_forward = _install_needed_rows(network.base_model)
 
     # --- the adapter ---
 
@@ -95,12 +96,19 @@ class EdgeModel:
         ids: list[int] = self.tokenizer(clean, add_special_tokens=False)["input_ids"]
         return ids
 
-    def hidden(self, ids_BT: Tensor) -> Tensor:
-        """Last hidden states (B, T, d) of right-padded ids; causality makes a mask superfluous."""
+    def hidden(self, ids_BT: Tensor, *, rows: Tensor | None = None) -> Tensor:
+        """Last hidden states (B, T, d) of right-padded ids; causality makes a mask superfluous.
+
+        With `rows`, indices into (B * T), only those states are right and the others are cheaper.
+        """
         embedded = self._network.get_input_embeddings()(ids_BT)
-        states: Tensor = self._network.base_model(
-            inputs_embeds=embedded, use_cache=False
-        ).last_hidden_state
+        self._last_feed_forward.rows = rows
+        try:
+            states: Tensor = self._network.base_model(
+                inputs_embeds=embedded, use_cache=False
+            ).last_hidden_state
+        finally:
+            self._last_feed_forward.rows = None
         return states
 
     def head(self) -> tuple[Tensor, Tensor | None]:
@@ -245,6 +253,15 @@ def _install_lean_layers(body: nn.Module, scale: float) -> list[LeanLayer]:
         module.forward = lean  # type: ignore[method-assign]
         lean_layers.append(lean)
     return lean_layers
+
+
+def _install_needed_rows(body: nn.Module) -> NeededRows:
+    """Let the last block's feed-forward part leave out rows; GPT-2 and LLaMA both call it mlp."""
+    found = [module for name, module in body.named_modules() if name.endswith(".mlp")]
+    needed = NeededRows(found[-1].forward if found else nn.Identity())
+    if found:
+        found[-1].forward = needed  # type: ignore[method-assign]
+    return needed
 
 
 def _rows_out(layer: Any) -> Tensor:

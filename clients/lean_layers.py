@@ -10,6 +10,7 @@ parameters; only their `forward` is replaced. A test holds both to the same logi
 Letters: T = rows (batch x positions), r = rank, d_in / d_out = widths of a layer.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -70,6 +71,30 @@ class LeanLayer:
             bias = None if self.bias is None else self.bias.to(BFLOAT16)
             self._rounded = self.weight.to(BFLOAT16), bias
         return self._rounded
+
+
+class NeededRows:
+    """A row-by-row module, computed only for the rows somebody will look at.
+
+    In the last block nothing mixes positions after the attention, and only the positions that
+    predict a target reach the head. So the block's feed-forward part, two thirds of its work, is
+    left out for all others; they get 0.
+    """
+
+    def __init__(self, forward: Callable[[Tensor], Tensor]) -> None:
+        self._forward = forward
+        self.rows: Tensor | None = None  # indices into (B * T); None computes all
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        if self.rows is None:
+            return self._forward(x)
+        y = self._forward(x.flatten(0, 1)[self.rows])  # (rows, d)
+        return (
+            y.new_zeros(x.shape[0] * x.shape[1], y.shape[1])
+            .index_copy(0, self.rows, y)
+            .view(*x.shape[:2], -1)
+        )
 
 
 class _LowRankLinear(torch.autograd.Function):

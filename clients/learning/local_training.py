@@ -97,7 +97,7 @@ def rate_factor(step: int, steps: int) -> float:
 
 def batch_loss(model: EdgeModel, batch: TokenBatch) -> Tensor:
     """Mean loss of the batch's completion tokens: the body once, the head on their rows only."""
-    hidden = model.hidden(batch.ids).flatten(0, 1)  # (B*T, d)
+    hidden = model.hidden(batch.ids, rows=batch.sources).flatten(0, 1)  # (B*T, d)
     weight, bias = model.head()
     return completion_loss(hidden[batch.sources], weight, bias, batch.targets)
 

@@ -97,7 +97,10 @@ def _workers(count: int) -> ProcessPoolExecutor:
 
 def _begin_worker() -> None:
     """One torch thread, and no life after the parent's: a killed study leaves nothing running."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    os.environ["OMP_NUM_THREADS"] = "1"  # edge_model then leaves the number alone
+    torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
 
