@@ -260,7 +260,7 @@ def _install_needed_rows(body: nn.Module) -> NeededRows:
     found = [module for name, module in body.named_modules() if name.endswith(".mlp")]
     needed = NeededRows(found[-1].forward if found else nn.Identity())
     if found:
-        found[-1].forward = needed  # type: ignore[method-assign]
+        found[-1].forward = needed
     return needed
 
 

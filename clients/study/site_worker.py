@@ -84,7 +84,10 @@ def measure_late(
     release = release_of(open_edge_site(settings, sites[0], federation))
     here.model.set_adapter(arms.with_personal(release, None, here))
     scores[SHARED] = arms.score(here, heldout, others)
-    arms.train_alone(here, here.book.train, steps=steps)
+    # as a site settles: its personal part alone, the release stays as it came
+    arms.train_alone(
+        here, here.book.train, steps=settings.learning.settle_steps, trainable="personal"
+    )
     scores[PERSONAL] = arms.score(here, heldout, others)
     return Measured(
         site=site,
