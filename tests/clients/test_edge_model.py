@@ -1,5 +1,6 @@
 """The edge model: its adapter goes in and comes out whole, and computes what PEFT computes."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,7 +214,8 @@ def test_a_prompt_longer_than_the_model_is_cut_and_no_room_is_an_error(gpt2: Edg
 def test_the_base_is_loaded_once_a_process_and_again_when_its_files_change(
     edge_folder: Path, tmp_path: Path
 ) -> None:
-    settings = tiny_settings(edge_folder, tmp_path)
+    own = shutil.copytree(edge_folder, tmp_path / "edge")  # no other test has loaded this one
+    settings = tiny_settings(own, tmp_path)
     before = base_loads()
     first = edge_model(settings)
     assert all(edge_model(settings) is first for _ in range(5))
