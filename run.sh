@@ -32,7 +32,12 @@ main() {
     -h | --help | help) usage ;;
     "" | *=*) everything "$@" ;;
     setup) setup_verb "${@:2}" ;;
-    foundation | simulate | serve)
+    simulate)
+      setup
+      wants_help "${@:2}" || check_books "${@:2}"
+      exec "$PYTHON" -m server "$@"
+      ;;
+    foundation | serve)
       setup
       exec "$PYTHON" -m server "$@"
       ;;
@@ -234,6 +239,14 @@ step() { # run a step; its own last line says why it failed, this one says where
     echo "./run.sh stopped: '${*:3:2}' failed with exit code $code." >&2
     exit "$code"
   }
+}
+
+check_books() { # a bad book is named before anything is trained
+  local settings=() argument
+  for argument in "$@"; do
+    [[ "$argument" == *=* && "$argument" != -* ]] && settings+=("$argument")
+  done
+  "$PYTHON" -m clients check ${settings[@]+"${settings[@]}"}
 }
 
 wants_help() {

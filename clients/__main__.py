@@ -54,6 +54,17 @@ def books(arguments: Arguments = None) -> None:
 
 
 @app.command()
+def check(arguments: Arguments = None) -> None:
+    """Read every site's book and say nothing, or name the first bad line. Writes nothing."""
+    settings = _settings(arguments)
+    from clients.prompts.book import read_book
+    from clients.prompts.synthesis import book_path
+
+    for site in federated_sites(settings):
+        read_book(book_path(settings, site), site=site)
+
+
+@app.command()
 def ask(
     arguments: Annotated[
         list[str] | None,
@@ -72,7 +83,9 @@ def ask(
     words = list(arguments or [])
     settings = _settings([word for word in words if _is_setting(word)])
     prompts = [word for word in words if not _is_setting(word)]
-    from clients.demo_asking import DEMO_PROMPTS, ask_and_show
+    console = Console()
+    with console.status("getting ready: libraries and the edge model"):
+        from clients.demo_asking import DEMO_PROMPTS, ask_and_show
 
     sites = {s.id: s for s in federated_sites(settings)}
     if site and site not in sites:
@@ -86,7 +99,7 @@ def ask(
         chosen = chosen[:1]
     with CloudChannel(service_address(settings), settings.asking.timeout_s) as channel:
         channel.wait_ready(READY_S)
-        ask_and_show(settings, prompts, chosen, channel, Console())
+        ask_and_show(settings, prompts, chosen, channel, console)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """A request for an answer and the pieces the cloud streams back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -9,7 +9,7 @@ class GenerationRequest:
 
     request_id: str
     site_id: str
-    prompt: str
+    prompt: str = field(repr=False)  # repr ends up in logs
     max_new_tokens: int = 64
     temperature: float = 0.0  # 0 decodes greedily
     top_p: float = 1.0

@@ -272,6 +272,18 @@ def _validate(s: Settings) -> None:
         (s.asking.card_tokens >= 8, "asking.card_tokens must be at least 8"),
         (":" in s.service.address, f"service.address is host:port, found {s.service.address!r}"),
         (s.service.queue >= 1, "service.queue must be at least 1"),
+        (s.service.batch >= 1, "service.batch must be at least 1"),
+        (s.service.max_prompt_tokens >= 1, "service.max_prompt_tokens must be at least 1"),
+        (s.service.max_new_tokens >= 1, "service.max_new_tokens must be at least 1"),
+        (s.service.drain_s >= 0, "service.drain_s must be 0 or more"),
+        (s.asking.timeout_s > 0, "asking.timeout_s must be above 0"),
+        (s.asking.enriched_tokens >= 1, "asking.enriched_tokens must be at least 1"),
+        (
+            1 <= s.asking.answer_tokens <= s.service.max_new_tokens,
+            f"asking.answer_tokens ({s.asking.answer_tokens}) must be 1 to service.max_new_tokens "
+            f"({s.service.max_new_tokens})",
+        ),
+        (s.asking.disclose_max_characters >= 1, "asking.disclose_max_characters must be above 0"),
     ]
     for part, shape in (("edge", s.foundation.edge), ("cloud", s.foundation.cloud)):
         checks.append(
