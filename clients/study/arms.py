@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from clients.learning.contribution import EdgeSite, first_personal_part
 from clients.learning.evaluation import heldout_nll
-from clients.learning.local_training import Trainable, train
+from clients.learning.local_training import train
 from clients.prompts.record import PromptRecord
 from clients.study.recall import Recall, recall_of
 from clients.study.results import ArmScore
@@ -40,14 +40,8 @@ def with_personal(shared: Adapter, personal: Adapter | None, edge_site: EdgeSite
     return join(shared, personal or first_personal_part(shared, edge_site))
 
 
-def train_alone(
-    edge_site: EdgeSite,
-    records: Sequence[PromptRecord],
-    *,
-    steps: int,
-    trainable: Trainable = "joint",
-) -> None:
-    """Train whatever adapter the model has now on these records, all of it or its personal part."""
+def train_alone(edge_site: EdgeSite, records: Sequence[PromptRecord], *, steps: int) -> None:
+    """Train whatever adapter the model has now, all of it, on these records."""
     learning = edge_site.settings.learning
     train(
         edge_site.model,
@@ -59,7 +53,6 @@ def train_alone(
         seed=edge_site.settings.seed + STUDY_SEED,
         max_tokens=learning.max_tokens,
         bfloat16=learning.bfloat16,
-        trainable=trainable,
     )
 
 
