@@ -144,6 +144,12 @@ def seeds(arguments: Arguments = None) -> None:
     print(" ".join(map(str, _seeds(settings))))
 
 
+@app.command()
+def answers(arguments: Arguments = None) -> None:
+    """Print whether `study` asks the cloud: true or false."""
+    print(str(_settings(arguments).study.answers).lower())
+
+
 def _seeds(settings: Settings) -> list[int]:
     return list(range(settings.seed, settings.seed + settings.seeds))
 
