@@ -63,6 +63,7 @@ everything() {
   echo "  ready"
   # A mistyped setting is refused now, not after minutes.
   "$PYTHON" -m clients seeds "$@" >/dev/null
+  check_books "$@"
   heading 2 "foundation: small base models from the public corpus"
   step "$PYTHON" -m server foundation "$@"
   heading 3 "books: every site's private prompts and place card"
@@ -89,6 +90,7 @@ study() {
   if wants_help "$@"; then exec "$PYTHON" -m clients study --help; fi
   local seeds seed
   seeds=$("$PYTHON" -m clients seeds "$@")
+  check_books "$@"
   step "$PYTHON" -m server foundation "$@"
   for seed in $seeds; do
     printf '\n== seed %s\n' "$seed"
@@ -96,7 +98,7 @@ study() {
     step "$PYTHON" -m server simulate "$@" "seed=$seed"
   done
   # Real text without answers needs no cloud.
-  if [[ $("$PYTHON" -m clients answers "$@") == true ]]; then start_service "$@"; fi
+  if [[ $("$PYTHON" -m clients answers "$@") == true ]]; then start_service service.address=127.0.0.1:0 "$@"; fi
   step "$PYTHON" -m clients study "$@"
   stop_service
 }

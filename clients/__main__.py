@@ -61,7 +61,9 @@ def check(arguments: Arguments = None) -> None:
     from clients.prompts.synthesis import book_path
 
     for site in federated_sites(settings):
-        read_book(book_path(settings, site), site=site)
+        path = book_path(settings, site)
+        if site.book is not None or path.is_file():  # a demo book may not be written yet
+            read_book(path, site=site)
 
 
 @app.command()
@@ -110,7 +112,8 @@ def study(
     """Measure what the federation brought, on held-out prompts of every site.
 
     Reads the books, shelves and releases of every seed (./run.sh study makes what is missing) and
-    asks the cloud service. Writes var/NAME-SEED/study/study.md and study.json.
+    asks the cloud service. Writes var/NAME-SEED/study/study.md and study.json
+    (study-one-run/ with --one-run).
     """
     settings = _settings(arguments)
     from clients.study.measure import check_books, measure
@@ -131,7 +134,8 @@ def study(
             )
             for seed in seeds
         ]
-    folder = settings.run_dir / "study"
+    # one seed in passing must not replace the study of several
+    folder = settings.run_dir / ("study-one-run" if one_run else "study")
     console.print(Text(write_study(folder, studies)), soft_wrap=True)
     console.print(f"  {folder / 'study.md'}", soft_wrap=True)
 

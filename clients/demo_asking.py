@@ -6,8 +6,10 @@ from rich.console import Console
 from rich.text import Text
 
 from clients.adapter_shelf import newest_shelf
-from clients.asking.ask import ask
+from clients.asking.ask import Answered, ask
 from clients.asking.cloud_channel import CloudChannel
+from clients.asking.disclosure import Disclosed
+from clients.asking.enrichment import Enriched
 from clients.edge_model import EdgeModel, edge_model
 from clients.place_card import card_text, read_facts
 from fl.adapter import initial_adapter
@@ -49,7 +51,9 @@ def ask_and_show(
                 channel=channel,
                 settings=settings,
                 site_id=site.id,
-                on_disclosed=lambda enriched, _: _before_it_leaves(console, enriched.text),
+                on_disclosed=lambda enriched, disclosed: _before_it_leaves(
+                    console, enriched, disclosed
+                ),
                 on_piece=lambda piece: console.print(Text(piece), end="", soft_wrap=True),
             )
             console.print()
@@ -58,9 +62,9 @@ def ask_and_show(
             _line(
                 console,
                 "left",
-                f"{answered.disclosed.characters} characters of the enriched prompt "
-                f"({answered.bytes_up} bytes up, {answered.bytes_down} down); "
-                f"not the card, not the short prompt. {answered.seconds:.2f} s",
+                f"{answered.disclosed.characters} characters of {_what_left(answered)} "
+                f"({answered.bytes_up} bytes up, {answered.bytes_down} down). "
+                f"{answered.seconds:.2f} s",
             )
 
 
@@ -84,8 +88,17 @@ def load_site_adapter(model: EdgeModel, settings: Settings, site: Site) -> None:
     model.set_adapter(join(release, personal))
 
 
-def _before_it_leaves(console: Console, enriched: str) -> None:
-    _line(console, "enriched", enriched)
+def _what_left(answered: Answered) -> str:
+    if answered.enriched.fell_back:
+        return "the short prompt itself, for the edge model wrote nothing"
+    return "the enriched prompt; not the card, not the short prompt"
+
+
+def _before_it_leaves(console: Console, enriched: Enriched, disclosed: Disclosed) -> None:
+    """What GPT-2 wrote, and, where disclosure changed it, what is about to leave."""
+    _line(console, "enriched", enriched.text)
+    if disclosed.text != enriched.text:
+        _line(console, "disclosed", disclosed.text)
     console.print(Text(f"    {'answer':<10} "), end="")
 
 

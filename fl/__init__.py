@@ -1,1 +1,1 @@
-"""What travels between sites and cloud, how it is combined and how it is written (numpy only)."""
+"""What travels between sites and cloud, how it is combined and written: no torch, no models."""

@@ -36,6 +36,8 @@ def base_folder(settings: Settings, side: Side) -> Path:
     if model == "embedded":
         key = _foundation_key(settings.foundation, side)
         return settings.var_dir / "foundation" / f"{side}-{key}"
+    if model == "none":
+        raise BaseModelError(f"{side}.model is none: these settings have no {side} model.")
     local = resolve(model)
     return local if local.exists() else _from_hub(model, side)
 

@@ -8,6 +8,7 @@ reported together, before anything runs.
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import metadata
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlparse
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from fl.errors import SettingsError
 
@@ -194,6 +196,10 @@ def load(arguments: Sequence[str] = (), *, config: str = DEFAULT_CONFIG) -> Sett
             OmegaConf.structured(Settings), base, chosen, OmegaConf.from_dotlist(overrides)
         )
         settings = OmegaConf.to_object(merged)
+    except YAMLError:
+        raise SettingsError(
+            "A value on the command line is not valid YAML; put it in quotes: key='[a, b]'."
+        ) from None
     except OmegaConfBaseException as error:
         first_line = str(error).splitlines()[0]
         raise SettingsError(f"{error.full_key or 'settings'}: {first_line}") from None
@@ -207,7 +213,7 @@ def _read(path: Path) -> DictConfig:
         raise SettingsError(f"No configuration file at {path}. Give config=PATH of a YAML file.")
     try:
         loaded = OmegaConf.load(path)
-    except Exception as error:  # noqa: BLE001 - yaml's errors have no common public base
+    except (YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(loaded, DictConfig):
         raise SettingsError(f"{path} must hold key: value pairs.")
@@ -244,6 +250,10 @@ def _unknown(key: str, known: set[str], where: str) -> str:
 def _validate(s: Settings) -> None:
     """Check ranges and contradictions; report all of them at once."""
     checks: list[tuple[bool, str]] = [
+        (
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", s.name) is not None,
+            f"name is letters, digits, '_' and '-', found {s.name!r}",
+        ),
         (s.rounds >= 1, f"rounds must be at least 1, found {s.rounds}"),
         (s.seeds >= 1, f"seeds must be at least 1, found {s.seeds}"),
         (s.workers >= 1, f"workers must be at least 1, found {s.workers}"),
@@ -255,6 +265,10 @@ def _validate(s: Settings) -> None:
             f"learning.personal_rank must be at least 1, found {s.learning.personal_rank}",
         ),
         (s.learning.local_steps >= 1, "learning.local_steps must be at least 1"),
+        (s.learning.alpha > 0, "learning.alpha must be above 0"),
+        (s.learning.clip_norm > 0, "learning.clip_norm must be above 0"),
+        (s.study.heldout_per_site >= 1, "study.heldout_per_site must be at least 1"),
+        (s.study.central_steps >= 1, "study.central_steps must be at least 1"),
         (s.learning.learning_rate > 0, "learning.learning_rate must be above 0"),
         (s.learning.max_tokens >= 16, "learning.max_tokens must be at least 16"),
         (
@@ -288,7 +302,7 @@ def _validate(s: Settings) -> None:
     for part, shape in (("edge", s.foundation.edge), ("cloud", s.foundation.cloud)):
         checks.append(
             (
-                shape.hidden % shape.heads == 0,
+                shape.heads >= 1 and shape.hidden % shape.heads == 0,
                 f"foundation.{part}: hidden ({shape.hidden}) must be a multiple of heads "
                 f"({shape.heads})",
             )

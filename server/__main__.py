@@ -76,7 +76,8 @@ def simulate(
 def serve(arguments: Arguments = None) -> None:
     """Answer enriched prompts until SIGTERM or Ctrl-C: gRPC netgpt.v1 on service.address.
 
-    Reads the cloud model of `foundation` (or cloud.model). Writes nothing but its log lines.
+    Reads the cloud model of `foundation` (or cloud.model). Writes its address into
+    var/NAME-SEED/service.address while it runs.
     """
     settings = _settings(arguments)
     from server.service import serve as serve_until_stopped

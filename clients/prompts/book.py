@@ -77,6 +77,11 @@ def _parse(raw: bytes, where: str, site: Site) -> tuple[bool, str, PromptRecord]
             f"{where}: not JSON ({error.msg}, column {error.colno}). "
             "Each line must be one JSON object."
         ) from None
+    except (ValueError, RecursionError):
+        raise BookError(
+            f"{where}: a number or a nesting too large for a prompt. "
+            "Each line must be one JSON object."
+        ) from None
     if not isinstance(entry, dict):
         raise BookError(f"{where}: expected a JSON object, found {type(entry).__name__}.")
     if entry.get("kind", "confirm") != "confirm":
@@ -89,6 +94,10 @@ def _parse(raw: bytes, where: str, site: Site) -> tuple[bool, str, PromptRecord]
     card = entry.get("context") or entry.get("location") or site.place
     if not isinstance(card, str):
         raise BookError(f"{where}: 'context' and 'location' must be texts.")
+    try:
+        "".join((entry["prompt"], entry["completion"], card)).encode()
+    except UnicodeEncodeError:
+        raise BookError(f"{where}: half a surrogate pair (\\ud800-\\udfff). Remove it.") from None
     record = PromptRecord(
         short=entry["prompt"].strip(),
         enriched=entry["completion"].strip(),
@@ -112,16 +121,22 @@ def _is_heldout(name: object, digest: str, where: str) -> bool:
 def _marks(entry: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
     if "marks" in entry:
         marks = entry["marks"]
-        if not isinstance(marks, dict):
+        if not isinstance(marks, dict) or not all(map(_are_texts, marks.values())):
             raise BookError(f"{where}: 'marks' must map a kind to a list of phrases.")
-        return {str(kind): tuple(map(str, phrases)) for kind, phrases in marks.items()}
+        return {kind: tuple(phrases) for kind, phrases in marks.items()}
     sources = entry.get("slot_src") or {}
     slots = entry.get("slots") or {}
+    if not isinstance(slots, dict) or not isinstance(sources, dict):
+        raise BookError(f"{where}: 'slots' and 'slot_src' must be objects.")
     return {
         kind: found
         for kind in ("venue", "site")
         if (found := tuple(str(v) for k, v in slots.items() if sources.get(k) == kind))
     }
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _need_both_parts(split: dict[bool, list[tuple[str, PromptRecord]]], path: Path) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 class PromptRecord:
     """What somebody typed, what was meant, and the place card of that moment."""
 
-    short: str
-    enriched: str
-    card: str
+    # repr ends up in logs, so no text stands in it
+    short: str = field(repr=False)
+    enriched: str = field(repr=False)
+    card: str = field(repr=False)
     # phrases the enriched prompt should name, by kind: fact, habit (demo), venue, site (real text)
-    marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)

@@ -1,4 +1,4 @@
-"""Demo books: each demo site's private prompts and live facts, written once into its own folder."""
+"""Demo books: each demo site's private prompts and live facts, written into its own folder."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """The arms of a study at one site: which adapter each is, and how it scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from clients.learning.contribution import EdgeSite, first_personal_part
 from clients.learning.evaluation import heldout_nll
@@ -22,7 +22,7 @@ class Scored:
     """A score with the texts it came from; the texts stay in this process and its parent."""
 
     score: ArmScore
-    enriched: tuple[str, ...]
+    enriched: tuple[str, ...] = field(repr=False)
 
 
 def untrained(edge_site: EdgeSite) -> Adapter:
@@ -57,7 +57,7 @@ def train_alone(edge_site: EdgeSite, records: Sequence[PromptRecord], *, steps: 
 
 
 def local_steps(settings: Settings) -> int:
-    """Steps a site takes in a whole federation; every arm that trains alone gets as many."""
+    """Steps a site takes in a whole federation; local-only gets as many."""
     learning = settings.learning
     return settings.rounds * learning.local_steps + learning.settle_steps
 

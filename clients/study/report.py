@@ -90,7 +90,7 @@ def _small_table(studies: Sequence[SeedStudy]) -> str:
 
 
 def _answers_table(studies: Sequence[SeedStudy]) -> str:
-    kinds = sorted(studies[0].sites[0].short_answer_recall)
+    kinds = sorted({kind for x in studies[0].sites for kind in x.short_answer_recall})
     if not kinds:
         return ""
     short = [[site.short_answer_recall for site in study.sites] for study in studies]
@@ -102,7 +102,10 @@ def _answers_table(studies: Sequence[SeedStudy]) -> str:
         ],
     }
     rows = [
-        [name, *(_over(_mean(r[kind] for r in recalls) for recalls in by_seed) for kind in kinds)]
+        [
+            name,
+            *(_over(_mean(r.get(kind) for r in recalls) for recalls in by_seed) for kind in kinds),
+        ]
         for name, by_seed in asked.items()
     ]
     header = ["what the cloud was asked", *(f"{kind} recall of the answer" for kind in kinds)]

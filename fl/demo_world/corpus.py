@@ -68,6 +68,8 @@ def _file_pairs(path: str) -> Iterator[tuple[str, str]]:
     file = _existing(path)
     with open(file, encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             try:
                 record = json.loads(line)
                 card = str(record.get("context") or record.get("location") or "")

@@ -1,7 +1,8 @@
 """What people ask for: intents, how they are put short, and what they mean at length.
 
 Ten intents are public: the base models learn them. Six more, and the shorthand, are common to all
-private sites but in no public text, and thin at each site: what a federation is for.
+private sites and thin at each: what a federation is for. Public text holds the phrases they stand
+for, as dictation, but never the short forms.
 """
 
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ PRIVATE_INTENTS = (
     ),
 )
 
-# Shorthand that people at every private site use; no public text explains it.
+# Shorthand that people at every private site use; no public text says what it means.
 SHORTHAND = (
     ("asap", "within the next quarter hour"),
     ("w kids", "with a high chair ready"),

@@ -68,9 +68,14 @@ def make(
     pairs = list(corpus(settings.foundation, side))
     tokenizer = train_tokenizer([p + c for p, c in pairs], vocabulary=shape.vocabulary)
     model = new_gpt2(shape) if side == "edge" else new_llama(shape)
+    encoded = token_pairs(tokenizer, pairs, longest=shape.positions)
+    if not encoded:
+        raise BaseModelError(
+            f"The corpus of the {side} model has no record of at most {shape.positions} tokens."
+        )
     pretrain(
         model,
-        token_pairs(tokenizer, pairs, longest=shape.positions),
+        encoded,
         shape,
         seed=settings.foundation.seed,
         bfloat16=has_bfloat16(),
@@ -125,6 +130,8 @@ def _make_all(settings: Settings, missing: Mapping[Side, Path], console: Console
                 try:
                     side, step, loss = steps.get(timeout=0.2)
                 except queue.Empty:
+                    if any(process.exitcode for process in processes.values()):
+                        break  # one failed: the other is stopped below
                     continue
                 progress.update(tasks[side], completed=step, loss=f"loss {loss:.2f}")
     finally:

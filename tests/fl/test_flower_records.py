@@ -157,8 +157,8 @@ def test_a_failure_is_told_by_its_type_alone() -> None:
 
 
 def test_run_config_carries_overrides_with_any_character() -> None:
-    overrides = join_overrides(["rounds=7", "name=it's here", "learning.target_modules=[c_attn]"])
+    overrides = join_overrides(["rounds=7", "var=it's here", "learning.target_modules=[c_attn]"])
     settings = run_settings({"config": "configs/embedded.yaml", "overrides": overrides})
     assert settings.rounds == 7
-    assert settings.name == "it's here"
+    assert settings.var == "it's here"
     assert settings.learning.target_modules == ["c_attn"]

@@ -53,7 +53,15 @@ def test_all_mistakes_are_reported_together() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["rounds", "rounds=many", "learning.max_tokens=9999", "config=nowhere.yaml"],
+    [
+        "rounds",
+        "rounds=many",
+        "seed=[1",
+        "name=../up",
+        "foundation.edge.heads=0",
+        "learning.max_tokens=9999",
+        "config=nowhere.yaml",
+    ],
 )
 def test_what_cannot_be_used_is_refused(given: str) -> None:
     with pytest.raises(SettingsError):
