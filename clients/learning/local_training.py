@@ -30,10 +30,6 @@ class TrainingResult:
     padding_share: float  # of all tokens computed
     seconds: float
 
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds
-
 
 def train(
     model: EdgeModel,
