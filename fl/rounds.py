@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from fl.release import Verdict
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoundPlan:
@@ -10,6 +12,7 @@ class RoundPlan:
     federation: str  # which federation of this run folder, for instance "001"
     round_number: int  # 1, 2, ...
     release_number: int  # the release the site starts from
+    current_release: int  # the release in use; another one than it starts from is to be judged
     learning_rate: float
     local_steps: int  # optimiser steps
     batch_tokens: int  # padded tokens of one batch, at the most
@@ -35,8 +38,23 @@ class SiteOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LateUpdate:
+    """An update that came after its round had ended."""
+
+    site_id: str
+    round_number: int  # the round it was asked for
+    used: bool
+    weight: float  # its share of num_examples that counted; 0 when it was not used
+    reason: str  # "" when it was used
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundReport:
-    """The public record of a round, one line of `rounds.jsonl`."""
+    """The public record of a round, one line of `rounds.jsonl`.
+
+    `seconds` is the whole round; what is neither training nor aggregation is transport: roll call,
+    queues, new processes, the wire.
+    """
 
     round_number: int
     release_number: int  # the release this round made
@@ -45,4 +63,17 @@ class RoundReport:
     mean_heldout_loss: float  # over admitted sites, nats per completion token
     aggregation_error: float  # relative error of the product B A the method leaves, 0 if exact
     aggregation_seconds: float
-    seconds: float  # the whole round
+    seconds: float
+    attempt: int = 1  # above 1 when the round was abandoned before
+    late: tuple[LateUpdate, ...] = ()  # of rounds before, that came in during this one
+    verdict: Verdict | None = None  # on the candidate this round started from
+
+    @property
+    def training_seconds(self) -> float:
+        """Of the slowest admitted site; the sites work side by side."""
+        return max((o.seconds for o in self.outcomes if o.admitted), default=0.0)
+
+    @property
+    def transport_seconds(self) -> float:
+        """What is left of the round."""
+        return max(0.0, self.seconds - self.training_seconds - self.aggregation_seconds)

@@ -8,7 +8,6 @@ reported together, before anything runs.
 import difflib
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import metadata
@@ -21,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fl.errors import SettingsError
+from fl.settings_checks import mistakes
 
 DEFAULT_CONFIG = "configs/embedded.yaml"
 
@@ -28,11 +28,14 @@ DEFAULT_CONFIG = "configs/embedded.yaml"
 @dataclass(frozen=True, kw_only=True)
 class EdgeSettings:
     model: str
+    address: str
+    refresh_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class CloudSettings:
     model: str
+    fleet: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,11 @@ class LearningSettings:
 class FederationSettings:
     quorum: float
     deadline_s: float
+    attempts: int
+    late: str
+    gate_tolerance: float
+    server_optimizer: str
+    server_learning_rate: float
     max_update_norm: float
     max_examples: int
     measure_error: bool
@@ -113,16 +121,28 @@ class StudySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SiteSettings:
+    """One site on its own host: the verb `site`."""
+
+    id: str
+    fleet: str
+    cloud: str
+    keys: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The whole configuration; base.yaml says what each key means."""
 
     name: str
     var: str
+    keys: str
     seed: int
     seeds: int
     threads: int
     workers: int
     sites: Any  # int, or a list of {id, place, book}
+    site: SiteSettings
     rounds: int
     method: str
     personal: str
@@ -139,6 +159,11 @@ class Settings:
     def var_dir(self) -> Path:
         """Folder for everything that is written."""
         return resolve(self.var)
+
+    @property
+    def keys_dir(self) -> Path:
+        """Folder of the cloud's keys and certificates."""
+        return resolve(self.keys) if self.keys else self.var_dir / "pki"
 
     @property
     def run_dir(self) -> Path:
@@ -184,13 +209,13 @@ def load(arguments: Sequence[str] = (), *, config: str = DEFAULT_CONFIG) -> Sett
     base = _read(home() / "configs" / "base.yaml")
     chosen = _read(resolve(config))
     known = set(_dotted(Settings))
-    mistakes = [_unknown(key, known, config) for key in _keys(chosen) if key not in known]
+    unknown = [_unknown(key, known, config) for key in _keys(chosen) if key not in known]
     for override in overrides:
         key = override.partition("=")[0]
         if key not in known:
-            mistakes.append(_unknown(key, known, "the command line"))
-    if mistakes:
-        raise SettingsError("\n".join(mistakes))
+            unknown.append(_unknown(key, known, "the command line"))
+    if unknown:
+        raise SettingsError("\n".join(unknown))
     try:
         merged = OmegaConf.merge(
             OmegaConf.structured(Settings), base, chosen, OmegaConf.from_dotlist(overrides)
@@ -204,7 +229,8 @@ def load(arguments: Sequence[str] = (), *, config: str = DEFAULT_CONFIG) -> Sett
         first_line = str(error).splitlines()[0]
         raise SettingsError(f"{error.full_key or 'settings'}: {first_line}") from None
     assert isinstance(settings, Settings)
-    _validate(settings)
+    if problems := mistakes(settings):
+        raise SettingsError("Settings that cannot work:\n- " + "\n- ".join(problems))
     return settings
 
 
@@ -245,71 +271,3 @@ def _unknown(key: str, known: set[str], where: str) -> str:
         near = [by_last_part[name] for name in last]
     hint = f" Did you mean {near[0]}?" if near else " configs/base.yaml lists every setting."
     return f"Unknown setting {key!r} in {where}.{hint}"
-
-
-def _validate(s: Settings) -> None:
-    """Check ranges and contradictions; report all of them at once."""
-    checks: list[tuple[bool, str]] = [
-        (
-            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", s.name) is not None,
-            f"name is letters, digits, '_' and '-', found {s.name!r}",
-        ),
-        (s.rounds >= 1, f"rounds must be at least 1, found {s.rounds}"),
-        (s.seeds >= 1, f"seeds must be at least 1, found {s.seeds}"),
-        (s.workers >= 1, f"workers must be at least 1, found {s.workers}"),
-        (s.threads >= 0, f"threads must be 0 or more, found {s.threads}"),
-        (s.personal in ("dual", "none"), f"personal is dual or none, found {s.personal!r}"),
-        (s.learning.rank >= 1, f"learning.rank must be at least 1, found {s.learning.rank}"),
-        (
-            s.learning.personal_rank >= 1,
-            f"learning.personal_rank must be at least 1, found {s.learning.personal_rank}",
-        ),
-        (s.learning.local_steps >= 1, "learning.local_steps must be at least 1"),
-        (s.learning.alpha > 0, "learning.alpha must be above 0"),
-        (s.learning.clip_norm > 0, "learning.clip_norm must be above 0"),
-        (s.study.heldout_per_site >= 1, "study.heldout_per_site must be at least 1"),
-        (s.study.central_steps >= 1, "study.central_steps must be at least 1"),
-        (s.learning.learning_rate > 0, "learning.learning_rate must be above 0"),
-        (s.learning.max_tokens >= 16, "learning.max_tokens must be at least 16"),
-        (
-            s.learning.batch_tokens >= s.learning.max_tokens,
-            f"learning.batch_tokens ({s.learning.batch_tokens}) must hold one record of "
-            f"learning.max_tokens ({s.learning.max_tokens})",
-        ),
-        (
-            s.learning.bfloat16 in ("auto", "on", "off"),
-            f"learning.bfloat16 is auto, on or off (quoted), found {s.learning.bfloat16!r}",
-        ),
-        (len(s.learning.target_modules) >= 1, "learning.target_modules must name a layer"),
-        (0 < s.federation.quorum <= 1, "federation.quorum must be above 0 and at most 1"),
-        (s.federation.deadline_s > 0, "federation.deadline_s must be above 0"),
-        (s.asking.card_tokens >= 8, "asking.card_tokens must be at least 8"),
-        (":" in s.service.address, f"service.address is host:port, found {s.service.address!r}"),
-        (s.service.queue >= 1, "service.queue must be at least 1"),
-        (s.service.batch >= 1, "service.batch must be at least 1"),
-        (s.service.max_prompt_tokens >= 1, "service.max_prompt_tokens must be at least 1"),
-        (s.service.max_new_tokens >= 1, "service.max_new_tokens must be at least 1"),
-        (s.service.drain_s >= 0, "service.drain_s must be 0 or more"),
-        (s.asking.timeout_s > 0, "asking.timeout_s must be above 0"),
-        (s.asking.enriched_tokens >= 1, "asking.enriched_tokens must be at least 1"),
-        (
-            1 <= s.asking.answer_tokens <= s.service.max_new_tokens,
-            f"asking.answer_tokens ({s.asking.answer_tokens}) must be 1 to service.max_new_tokens "
-            f"({s.service.max_new_tokens})",
-        ),
-        (s.asking.disclose_max_characters >= 1, "asking.disclose_max_characters must be above 0"),
-    ]
-    for part, shape in (("edge", s.foundation.edge), ("cloud", s.foundation.cloud)):
-        checks.append(
-            (
-                shape.heads >= 1 and shape.hidden % shape.heads == 0,
-                f"foundation.{part}: hidden ({shape.hidden}) must be a multiple of heads "
-                f"({shape.heads})",
-            )
-        )
-        checks.append(
-            (shape.vocabulary >= 300, f"foundation.{part}.vocabulary must be at least 300")
-        )
-    problems = [text for ok, text in checks if not ok]
-    if problems:
-        raise SettingsError("Settings that cannot work:\n- " + "\n- ".join(problems))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fl.adapter import Adapter
+from fl.release import Judgement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,3 +18,4 @@ class AdapterUpdate:
     train_loss: float
     heldout_loss: float  # of shared + personal, after training, on the site's held-out records
     seconds: float  # spent at the site on this contribution
+    judgement: Judgement | None = None  # where the site started from a candidate and could compare

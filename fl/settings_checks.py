@@ -1,0 +1,86 @@
+"""Ranges and contradictions of settings, each said in one line; all are reported together."""
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fl.settings import Settings
+
+
+def mistakes(s: "Settings") -> list[str]:
+    """What cannot work, a sentence each; empty where all is well."""
+    checks: list[tuple[bool, str]] = [
+        (
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", s.name) is not None,
+            f"name is letters, digits, '_' and '-', found {s.name!r}",
+        ),
+        (s.rounds >= 1, f"rounds must be at least 1, found {s.rounds}"),
+        (s.seeds >= 1, f"seeds must be at least 1, found {s.seeds}"),
+        (s.workers >= 1, f"workers must be at least 1, found {s.workers}"),
+        (s.threads >= 0, f"threads must be 0 or more, found {s.threads}"),
+        (s.personal in ("dual", "none"), f"personal is dual or none, found {s.personal!r}"),
+        (s.learning.rank >= 1, f"learning.rank must be at least 1, found {s.learning.rank}"),
+        (
+            s.learning.personal_rank >= 1,
+            f"learning.personal_rank must be at least 1, found {s.learning.personal_rank}",
+        ),
+        (s.learning.local_steps >= 1, "learning.local_steps must be at least 1"),
+        (s.learning.alpha > 0, "learning.alpha must be above 0"),
+        (s.learning.clip_norm > 0, "learning.clip_norm must be above 0"),
+        (s.study.heldout_per_site >= 1, "study.heldout_per_site must be at least 1"),
+        (s.study.central_steps >= 1, "study.central_steps must be at least 1"),
+        (s.learning.learning_rate > 0, "learning.learning_rate must be above 0"),
+        (s.learning.max_tokens >= 16, "learning.max_tokens must be at least 16"),
+        (
+            s.learning.batch_tokens >= s.learning.max_tokens,
+            f"learning.batch_tokens ({s.learning.batch_tokens}) must hold one record of "
+            f"learning.max_tokens ({s.learning.max_tokens})",
+        ),
+        (
+            s.learning.bfloat16 in ("auto", "on", "off"),
+            f"learning.bfloat16 is auto, on or off (quoted), found {s.learning.bfloat16!r}",
+        ),
+        (len(s.learning.target_modules) >= 1, "learning.target_modules must name a layer"),
+        (0 < s.federation.quorum <= 1, "federation.quorum must be above 0 and at most 1"),
+        (s.federation.deadline_s > 0, "federation.deadline_s must be above 0"),
+        (s.federation.attempts >= 1, "federation.attempts must be at least 1"),
+        (
+            s.federation.late in ("record", "weighted"),
+            f"federation.late is record or weighted, found {s.federation.late!r}",
+        ),
+        (s.federation.gate_tolerance >= 0, "federation.gate_tolerance must be 0 or more"),
+        (
+            s.federation.server_optimizer in ("none", "adam", "yogi"),
+            "federation.server_optimizer is none, adam or yogi, found "
+            f"{s.federation.server_optimizer!r}",
+        ),
+        (s.federation.server_learning_rate > 0, "federation.server_learning_rate must be above 0"),
+        (s.edge.refresh_s > 0, "edge.refresh_s must be above 0"),
+        (s.asking.card_tokens >= 8, "asking.card_tokens must be at least 8"),
+        (":" in s.service.address, f"service.address is host:port, found {s.service.address!r}"),
+        (s.service.queue >= 1, "service.queue must be at least 1"),
+        (s.service.batch >= 1, "service.batch must be at least 1"),
+        (s.service.max_prompt_tokens >= 1, "service.max_prompt_tokens must be at least 1"),
+        (s.service.max_new_tokens >= 1, "service.max_new_tokens must be at least 1"),
+        (s.service.drain_s >= 0, "service.drain_s must be 0 or more"),
+        (s.asking.timeout_s > 0, "asking.timeout_s must be above 0"),
+        (s.asking.enriched_tokens >= 1, "asking.enriched_tokens must be at least 1"),
+        (
+            1 <= s.asking.answer_tokens <= s.service.max_new_tokens,
+            f"asking.answer_tokens ({s.asking.answer_tokens}) must be 1 to service.max_new_tokens "
+            f"({s.service.max_new_tokens})",
+        ),
+        (s.asking.disclose_max_characters >= 1, "asking.disclose_max_characters must be above 0"),
+    ]
+    for part, shape in (("edge", s.foundation.edge), ("cloud", s.foundation.cloud)):
+        checks.append(
+            (
+                shape.heads >= 1 and shape.hidden % shape.heads == 0,
+                f"foundation.{part}: hidden ({shape.hidden}) must be a multiple of heads "
+                f"({shape.heads})",
+            )
+        )
+        checks.append(
+            (shape.vocabulary >= 300, f"foundation.{part}.vocabulary must be at least 300")
+        )
+    return [text for ok, text in checks if not ok]
