@@ -29,21 +29,27 @@ _MAX_HEADER_BYTES = 8 << 20
 _MAX_TENSOR_BYTES = 4 << 30
 
 
-def write(folder: Path, adapter: Adapter) -> None:
-    """Write both files into `folder`, which is made when missing.
-
-    Not atomic: a caller that publishes writes into a folder of its own and renames it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    config = json.dumps(_peft_config(adapter.spec), indent=2, sort_keys=True)
-    (folder / CONFIG_FILE).write_text(config + "\n")
+def adapter_files(adapter: Adapter) -> dict[str, bytes]:
+    """Both files by name; equal adapters give equal bytes."""
+    config = json.dumps(_peft_config(adapter.spec), indent=2, sort_keys=True) + "\n"
     tensors = {
         name: np.ascontiguousarray(tensor, dtype=np.float32)
         for name, tensor in sorted(adapter.tensors.items())
     }
     # "format" is what transformers and PEFT expect there; it names the layout, not a library used.
     metadata = {"format": "pt", _FINGERPRINT_KEY: adapter.spec.base_model_fingerprint}
-    (folder / TENSOR_FILE).write_bytes(save(tensors, metadata=metadata))
+    saved = save(tensors, metadata=metadata)
+    return {CONFIG_FILE: config.encode(), TENSOR_FILE: _with_sorted_header(saved)}
+
+
+def write(folder: Path, adapter: Adapter) -> None:
+    """Write both files into `folder`, which is made when missing.
+
+    Not atomic: a caller that publishes writes into a folder of its own and renames it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in adapter_files(adapter).items():
+        (folder / name).write_bytes(data)
 
 
 def read(folder: Path) -> Adapter:
@@ -146,3 +152,11 @@ def _check_tensor(file: Path, name: str, tensor: Array, spec: AdapterSpec) -> No
         raise AdapterError(f"{file}: {name} has rank {rank}, its configuration says {spec.rank}.")
     if not np.isfinite(tensor).all():
         raise AdapterError(f"{file}: {name} holds NaN or infinity.")
+
+
+def _with_sorted_header(tensors: bytes) -> bytes:
+    """safetensors writes its metadata in the random order of a hash map; sort the header's keys."""
+    (size,) = struct.unpack_from("<Q", tensors)
+    header = json.dumps(json.loads(tensors[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
+    padded = header.encode().ljust(-(-len(header) // 8) * 8)  # tensors start at a multiple of 8
+    return struct.pack("<Q", len(padded)) + padded + tensors[8 + size :]

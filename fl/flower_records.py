@@ -2,8 +2,8 @@
 
 Every message holds one ConfigRecord with one JSON string (Flower's records hold no nested values)
 and, where tensors travel, one ArrayRecord with PEFT's tensor names. The keys are spelled here and
-nowhere else. What a site sends is untrusted: reading an update raises UpdateRefused for anything
-that is not exactly what was written here; whether its values are acceptable is admission's matter.
+nowhere else. What a site sends is untrusted: reading it raises UpdateRefused for anything that is
+not exactly what was written here; whether its values are acceptable is admission's matter.
 """
 
 import json
@@ -12,15 +12,17 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import lru_cache
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import numpy as np
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from fl.adapter import Adapter, AdapterSpec, Array
+from fl.adapter import Adapter, Array
 from fl.errors import FederationError, UpdateRefused
-from fl.release import Delivery
+from fl.flower_values import decode_npy, parse_json, read_spec, read_string, read_value
+from fl.release import AdapterRelease, Delivery, Judgement
+from fl.release_file import SentRelease
 from fl.rounds import RoundPlan
 from fl.settings import DEFAULT_CONFIG, Settings, load
 from fl.update import AdapterUpdate
@@ -28,20 +30,14 @@ from fl.update import AdapterUpdate
 # Message types: the ClientApp registers them, the ServerApp sends them.
 ROLL_CALL = "query"
 CONTRIBUTE = "train"
-SETTLE = "evaluate"
+JUDGE = "evaluate.judge"
+SETTLE = "evaluate.settle"
 
 SITE_FAILED = 1001  # code of an error reply whose reason is the name of an exception type, no more
 
 _JSON = "json"
 _ARRAYS = "adapter"
-_MAX_JSON_CHARACTERS = 100_000
-_NPY_MAGIC = b"\x93NUMPY\x01\x00"
-_NPY_HEADER = re.compile(
-    rb"\{'descr': '([^']{2,8})', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \} *\n"
-)
 _EXCEPTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
-Value = TypeVar("Value")
 
 
 # --- run config: everybody's settings -------------------------------------------------------------
@@ -85,29 +81,44 @@ def read_roll_call(records: RecordDict) -> tuple[str, ...]:
 # --- cloud -> site: a plan and the release to start from ------------------------------------------
 
 
-def plan_records(plan: RoundPlan, release: Adapter, *, site_id: str) -> RecordDict:
-    """One site's message of a round, and of the delivery of the last release."""
-    body = {"site": site_id, "plan": asdict(plan), "spec": asdict(release.spec)}
-    return _records(body, release.tensors)
+def plan_records(plan: RoundPlan, release: AdapterRelease, *, site_id: str) -> RecordDict:
+    """One site's message: of a round, of a judgement alone, of the delivery of the last release."""
+    body = {
+        "site": site_id,
+        "plan": asdict(plan),
+        "spec": asdict(release.shared.spec),
+        "manifest": release.manifest.decode("ascii"),
+        "signature": release.signature.hex(),
+    }
+    return _records(body, release.shared.tensors)
 
 
-def read_plan(records: RecordDict) -> tuple[str, RoundPlan, Adapter]:
-    """(site id, plan, release). Raises FederationError when cloud and site differ in version."""
+def read_plan(records: RecordDict) -> tuple[str, RoundPlan, SentRelease]:
+    """(site id, plan, release as it was sent; its `open` tells whether the cloud signed it).
+
+    Raises FederationError when cloud and site differ in version.
+    """
     try:
         body = _json(records)
-        plan = _value(RoundPlan, body.get("plan"), what="plan")
-        release = Adapter(spec=_spec(body.get("spec")), tensors=_tensors(records))
-        return _string(body, "site"), plan, release
+        sent = SentRelease(
+            manifest=_bytes(body, "manifest", as_hex=False),
+            signature=_bytes(body, "signature", as_hex=True),
+            shared=Adapter(spec=read_spec(body.get("spec")), tensors=_tensors(records)),
+        )
+        plan = read_value(RoundPlan, body.get("plan"), what="plan")
+        return read_string(body, "site"), plan, sent
     except UpdateRefused as error:
         raise FederationError(f"The cloud's message cannot be read: {error}") from None
 
 
-# --- site -> cloud: an update or a delivery, or the name of what went wrong -----------------------
+# --- site -> cloud: an update, a judgement, a delivery, or the name of what went wrong ------------
 
 
 def update_records(update: AdapterUpdate) -> RecordDict:
     """A site's reply to a plan."""
     body = {f.name: getattr(update, f.name) for f in fields(update) if f.name != "delta"}
+    if update.judgement is not None:
+        body["judgement"] = asdict(update.judgement)
     return _records({"update": body, "spec": asdict(update.delta.spec)}, update.delta.tensors)
 
 
@@ -118,8 +129,22 @@ def read_update(records: RecordDict) -> AdapterUpdate:
     names = {f.name for f in fields(AdapterUpdate)} - {"delta"}
     if not isinstance(claimed, dict) or claimed.keys() != names:
         raise UpdateRefused("the update's fields are not those of this version")
-    delta = Adapter(spec=_spec(body.get("spec")), tensors=_tensors(records))
+    if claimed["judgement"] is not None:
+        claimed["judgement"] = read_value(Judgement, claimed["judgement"], what="judgement")
+    delta = Adapter(spec=read_spec(body.get("spec")), tensors=_tensors(records))
     return AdapterUpdate(**claimed, delta=delta)
+
+
+def judgement_records(site_id: str, judgement: Judgement) -> RecordDict:
+    """A site's reply to a candidate that it was sent to judge, not to learn from."""
+    return _records({"site": site_id, "judgement": asdict(judgement)})
+
+
+def read_judgement(records: RecordDict) -> tuple[str, Judgement]:
+    """(site id, judgement) as the site claims them. Raises UpdateRefused if unreadable."""
+    body = _json(records)
+    judgement = read_value(Judgement, body.get("judgement"), what="judgement")
+    return read_string(body, "site"), judgement
 
 
 def delivery_records(delivery: Delivery) -> RecordDict:
@@ -129,7 +154,7 @@ def delivery_records(delivery: Delivery) -> RecordDict:
 
 def read_delivery(records: RecordDict) -> Delivery:
     """A site's claim about the last release. Raises UpdateRefused if unreadable."""
-    return _value(Delivery, _json(records).get("delivery"), what="delivery")
+    return read_value(Delivery, _json(records).get("delivery"), what="delivery")
 
 
 def failure_reason(error: BaseException) -> str:
@@ -143,12 +168,38 @@ def read_failure(*, code: int, reason: str) -> str:
     return f"the site failed: {reason}" if named else f"the site failed (error code {code})"
 
 
+# --- one message as plain parts, for a hop that is not Flower's -----------------------------------
+
+
+def records_to_parts(records: RecordDict) -> tuple[str, dict[str, bytes]]:
+    """(JSON text, npy bytes by tensor name; none where no tensors travel).
+
+    Raises UpdateRefused for what is no message of ours.
+    """
+    text = _text(records)
+    parse_json(text)
+    arrays = records.array_records.get(_ARRAYS)
+    if len(records.array_records) > (arrays is not None):
+        raise UpdateRefused("the message must hold exactly one set of tensors")
+    return text, {name: bytes(array.data) for name, array in (arrays or {}).items()}
+
+
+def records_from_parts(text: str, arrays: Mapping[str, bytes]) -> RecordDict:
+    """The message again. Raises UpdateRefused for bytes that are no plain float32 array."""
+    parse_json(text)
+    return _as_records(text, {name: decode_npy(name, data) for name, data in arrays.items()})
+
+
 # --- records <-> plain values ---------------------------------------------------------------------
 
 
 def _records(body: Mapping[str, Any], tensors: Mapping[str, Array] | None = None) -> RecordDict:
-    records = RecordDict({_JSON: ConfigRecord({_JSON: json.dumps(body)})})
-    if tensors is not None:
+    return _as_records(json.dumps(body), tensors or {})
+
+
+def _as_records(text: str, tensors: Mapping[str, Array]) -> RecordDict:
+    records = RecordDict({_JSON: ConfigRecord({_JSON: text})})
+    if tensors:
         arrays = {
             name: FlowerArray(np.ascontiguousarray(tensor)) for name, tensor in tensors.items()
         }
@@ -156,89 +207,27 @@ def _records(body: Mapping[str, Any], tensors: Mapping[str, Array] | None = None
     return records
 
 
-def _json(records: RecordDict) -> dict[str, Any]:
+def _text(records: RecordDict) -> str:
     text = records.config_records.get(_JSON, ConfigRecord()).get(_JSON)
-    if not isinstance(text, str) or len(text) > _MAX_JSON_CHARACTERS:
+    if not isinstance(text, str):
         raise UpdateRefused("the message holds no JSON of ours")
+    return text
+
+
+def _json(records: RecordDict) -> dict[str, Any]:
+    return parse_json(_text(records))
+
+
+def _bytes(body: dict[str, Any], key: str, *, as_hex: bool) -> bytes:
+    text = read_string(body, key)
     try:
-        body = json.loads(text, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError):
-        raise UpdateRefused("the message's JSON cannot be read") from None
-    if not isinstance(body, dict):
-        raise UpdateRefused("the message's JSON is no object")
-    return body
-
-
-def _no_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key stands twice")
-    return dict(pairs)
-
-
-def _value(kind: type[Value], found: Any, *, what: str) -> Value:
-    """`found` as the flat dataclass `kind`, every field present and of its type."""
-    expected: dict[str, Any] = {f.name: f.type for f in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(found, dict) or found.keys() != expected.keys():
-        raise UpdateRefused(f"the {what}'s fields are not those of this version")
-    for name, allowed in expected.items():
-        numbers = (int, float) if allowed is float else (allowed,)
-        # a comparison, not isfinite: that one raises on whole numbers beyond any float
-        if type(found[name]) not in numbers or (allowed is float and not abs(found[name]) < 1e30):
-            raise UpdateRefused(f"the {what}'s {name} is no {allowed.__name__}")
-    return kind(**found)
-
-
-def _string(body: Mapping[str, Any], key: str) -> str:
-    if not isinstance(value := body.get(key), str):
-        raise UpdateRefused(f"{key} is missing")
-    return value
-
-
-def _spec(found: Any) -> AdapterSpec:
-    """An AdapterSpec whose values may be anything; comparing it with the right one decides."""
-    names = {f.name for f in fields(AdapterSpec)}
-    if not isinstance(found, dict) or found.keys() != names:
-        raise UpdateRefused("the adapter's spec has other fields than those of this version")
-    targets = found["target_modules"]
-    if not isinstance(targets, list) or not all(isinstance(t, str) for t in targets):
-        raise UpdateRefused("the adapter's target_modules are no list of names")
-    return AdapterSpec(**{**found, "target_modules": tuple(targets)})
+        return bytes.fromhex(text) if as_hex else text.encode("ascii")
+    except ValueError:
+        raise UpdateRefused(f"{key} cannot be read") from None
 
 
 def _tensors(records: RecordDict) -> dict[str, Array]:
     arrays = records.array_records.get(_ARRAYS)
     if arrays is None or len(records.array_records) != 1:
         raise UpdateRefused("the message must hold exactly one set of tensors")
-    return {name: _decode(name, array) for name, array in arrays.items()}
-
-
-def _decode(name: str, array: FlowerArray) -> Array:
-    """Plain npy bytes as an array, without numpy's own reader.
-
-    That one evaluates the header's text, allocates what the header claims before it looks at the
-    data, and opens archives. Here the header is matched, and must account for every byte.
-    """
-    data = bytes(array.data)
-    end = 10 + int.from_bytes(data[8:10], "little")
-    header = _NPY_HEADER.fullmatch(data[10:end])
-    if not data.startswith(_NPY_MAGIC) or header is None:
-        raise UpdateRefused(f"{_short(name)} is no plain array")
-    descr, fortran, sizes = header.groups()
-    if descr.decode() != np.dtype(np.float32).str:
-        raise UpdateRefused(f"{_short(name)} has dtype {descr.decode()!r}, expected '<f4'")
-    shape = tuple(int(size) for size in sizes.split(b",") if size.strip())
-    count = 1
-    for size in shape:
-        count *= size
-    if len(data) - end != 4 * count:
-        raise UpdateRefused(f"{_short(name)} is truncated or has too many bytes")
-    order: Literal["F", "C"] = "F" if fortran == b"True" else "C"
-    flat = np.frombuffer(
-        data, np.float32, offset=end
-    ).copy()  # a copy, because torch wants to write
-    return flat.reshape(shape, order=order)
-
-
-def _short(name: str) -> str:
-    """A tensor's name fit for a report: a site chose it, so it is cut and quoted."""
-    return repr(name[-60:])
+    return {name: decode_npy(name, bytes(array.data)) for name, array in arrays.items()}

@@ -1,40 +1,118 @@
-"""Numbered, immutable releases on the cloud's disk, and the alias `current`.
+"""Numbered, immutable, signed releases on the cloud's disk.
 
-    releases/3/adapter_config.json, adapter_model.safetensors    a PEFT folder, loadable anywhere
-    releases/3/manifest.json                                     what it is; sha256 of both files
-    releases/current                                             a text file: 3
+    releases/3/                              a release folder, see fl.release_file
+    releases/current previous candidate      see server.release_aliases
+    releases/.3.damaged                      what was set aside because it did not verify
 
-Publishing writes a folder aside, the manifest last, fsyncs all of it, renames it, and moves the
-alias last. A process killed anywhere in between leaves the old `current` and, at the most, a hidden
-folder that nobody reads. Loading verifies everything the manifest says and refuses the rest.
+Publishing writes a folder aside, the signature last, fsyncs all of it, renames it, and moves an
+alias last. A process killed anywhere in between leaves `current` as it was and, at the most, a
+hidden folder that nobody reads. Loading verifies signature and every file, or refuses.
 """
 
-import hashlib
-import json
-import os
 import shutil
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib import metadata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from fl import adapter_file
-from fl.adapter import Adapter, digest
-from fl.errors import AdapterError, ReleaseError
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from fl import durable
+from fl.adapter import Adapter
+from fl.errors import ReleaseError
 from fl.release import AdapterRelease
+from fl.release_file import read_release, sign_release, write_release
+from server.release_aliases import Alias, Aliases
+from server.release_lock import lock
+from server.release_repair import DAMAGED, set_aside_damaged
 
-MANIFEST = "manifest.json"
-CURRENT = "current"
-_SCHEMA = 1
-_LIBRARIES = ("netgpt", "flwr", "numpy", "safetensors")
+__all__ = ["Releases", "lock"]
 
 
 class Releases:
-    """The releases of one federation."""
+    """The releases of one federation. Publishing takes the cloud's key, reading its public half."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        federation: str,
+        key: Ed25519PrivateKey | None = None,
+        cloud_key: Ed25519PublicKey | None = None,
+    ) -> None:
+        self.folder = folder
+        self.aliases = Aliases(folder)
+        self._federation = federation
+        self._key = key
+        self._cloud_key = key.public_key() if cloud_key is None and key is not None else cloud_key
+
+    # --- reading ---
+
+    def numbers(self) -> list[int]:
+        """Numbers of the complete releases, rising. What lies aside has no plain number."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(
+            int(entry.name)
+            for entry in self.folder.iterdir()
+            if entry.name.isdecimal() and entry.is_dir()
+        )
+
+    def next_number(self) -> int:
+        """What the next release will be called.
+
+        A damaged release's number is not given again: a site may have the good one.
+        """
+        used = self.numbers()
+        if self.folder.is_dir():
+            asides = (DAMAGED.fullmatch(entry.name) for entry in self.folder.iterdir())
+            used += [int(match[1]) for match in asides if match]
+        return max(used, default=-1) + 1
+
+    def load(self, number: int) -> AdapterRelease:
+        """Read and verify a release; raise ReleaseError naming what differs."""
+        assert self._cloud_key is not None, "no key to verify releases with"
+        folder = self.folder / str(number)
+        if not folder.is_dir():
+            there = ", ".join(map(str, self.numbers())) or "none"
+            raise ReleaseError(f"There is no release {number} in {self.folder}; there is: {there}.")
+        release = read_release(folder, self._cloud_key)
+        found = (release.federation, release.number)
+        if found != (self._federation, number):
+            raise ReleaseError(
+                f"{folder}: its manifest says release {release.number} of federation "
+                f"{release.federation}, expected release {number} of federation "
+                f"{self._federation}: the folder was exchanged."
+            )
+        return release
+
+    def newest(self) -> AdapterRelease | None:
+        """The release with the highest number, verified; None before release 0."""
+        numbers = self.numbers()
+        return self.load(numbers[-1]) if numbers else None
+
+    def current(self) -> AdapterRelease:
+        """The release that sites use, verified. Raises ReleaseError where there is none."""
+        number = self.current_number()
+        if number is None:
+            raise ReleaseError(
+                f"{self.folder} has no current release. Run ./run.sh simulate or ./run.sh federate."
+            )
+        return self.load(number)
+
+    def candidate(self) -> AdapterRelease | None:
+        """The release that waits for its verdict, verified."""
+        number = self._read("candidate")
+        return None if number is None else self.load(number)
+
+    def current_number(self) -> int | None:
+        """What `current` names, unverified; None before release 0."""
+        return self._read("current")
+
+    def previous_number(self) -> int | None:
+        """What was current before; None where nothing was."""
+        return self._read("previous")
+
+    # --- publishing ---
 
     def publish(
         self,
@@ -45,188 +123,118 @@ class Releases:
         parent_digest: str,
         metrics: Mapping[str, float],
     ) -> AdapterRelease:
-        """Write the next release and make it current.
+        """Write the next release, a candidate; release 0 becomes current at once.
 
-        `metrics` are public numbers of the round. Raises ReleaseError when the disk refuses; the
-        release before stays current then.
+        `metrics` are public, finite numbers of the round. Raises ReleaseError when the disk
+        refuses; then nothing has changed.
         """
-        numbers = self._numbers()
-        release = AdapterRelease(
-            number=numbers[-1] + 1 if numbers else 0,
-            shared=adapter,
-            parent_digest=parent_digest,
-            method=method,
-            round_number=round_number,
-            metrics=dict(metrics),
-        )
+        assert self._key is not None, "no key to sign releases with"
+        number = self.next_number()
+        aside, folder = self.folder / f".{number}.partial", self.folder / str(number)
+        alias: Alias = "candidate" if number else "current"
+        placed = False
         try:
-            self._write(release)
-            self.make_current(release.number)
+            release = sign_release(
+                adapter,
+                federation=self._federation,
+                number=number,
+                parent_digest=parent_digest,
+                method=method,
+                round_number=round_number,
+                metrics=metrics,
+                key=self._key,
+            )
+            shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
+            write_release(aside, release)
+            with self.aliases.held():
+                aside.rename(folder)
+                placed = True
+                durable.sync_folder(self.folder)
+                self.aliases.move(alias, number, why="published")
         except OSError as error:
-            shutil.rmtree(self._aside(release.number), ignore_errors=True)
+            if placed:
+                with suppress(OSError):  # the disk may refuse that too
+                    folder.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
             raise ReleaseError(
-                f"Release {release.number} could not be written to {self._folder} "
-                f"({error.strerror}); the release before stays current."
+                f"Release {number} could not be written to {self.folder} ({error.strerror}); "
+                f"{self._unchanged()}."
             ) from error
         return release
 
-    def newest(self) -> AdapterRelease | None:
-        """The release with the highest number, verified; None before release 0."""
-        numbers = self._numbers()
-        return self.load(numbers[-1]) if numbers else None
+    # --- moving the aliases ---
 
-    def current(self) -> AdapterRelease:
-        """The release the alias names, verified."""
-        alias = self._folder / CURRENT
-        try:
-            text = alias.read_text().strip()
-        except OSError:
+    def promote(self, number: int, *, why: str) -> None:
+        """Make a candidate current; what was current becomes previous.
+
+        Raises ReleaseError when the release does not verify or the disk refuses.
+        """
+        self.load(number)
+        with self._moving():
+            current = self._read("current")
+            if current != number:  # else a killed process got so far: previous is right already
+                if current is not None:
+                    self.aliases.move("previous", current, why=why)
+                self.aliases.move("current", number, why=why)
+            if self._read("candidate") == number:
+                self.aliases.move("candidate", None, why=why)
+
+    def reject(self, number: int, *, why: str) -> None:
+        """Let the candidate be one no longer; its folder stays. Raises ReleaseError."""
+        with self._moving():
+            if self._read("candidate") == number:
+                self.aliases.move("candidate", None, why=why)
+
+    def rollback(self, number: int | None, *, why: str) -> AdapterRelease:
+        """Make `previous`, or any older release, current; return it, verified.
+
+        `previous` itself stays, so doing it twice goes back once. Raises ReleaseError.
+        """
+        target = self.previous_number() if number is None else number
+        if target is None:
             raise ReleaseError(
-                f"{self._folder} has no current release: {CURRENT} is missing. "
-                "Run ./run.sh simulate."
-            ) from None
-        if not text.isdecimal():
-            raise ReleaseError(f"{alias} must hold a release number, found {text[:40]!r}.")
-        return self.load(int(text))
-
-    def make_current(self, number: int) -> None:
-        """Move the alias; also the way back to an older release."""
-        if number not in self._numbers():
-            raise ReleaseError(f"There is no release {number} in {self._folder}.")
-        aside = self._folder / f".{CURRENT}"
-        with open(aside, "w") as stream:
-            stream.write(f"{number}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(self._folder / CURRENT)
-        _fsync_folder(self._folder)
-
-    def load(self, number: int) -> AdapterRelease:
-        """Read and verify a release; raise ReleaseError naming what differs."""
-        folder = self._folder / str(number)
-        manifest = _read_manifest(folder)
-        _verify_files(folder, manifest)
-        try:
-            shared = adapter_file.read(folder)
-        except AdapterError as error:
-            raise ReleaseError(f"Release {number} cannot be used: {error}") from error
-        found = {
-            "schema": _SCHEMA,
-            "number": number,
-            "digest": digest(shared),
-            "base_model_fingerprint": shared.spec.base_model_fingerprint,
-            "rank": shared.spec.rank,
-            "alpha": shared.spec.alpha,
-        }
-        for key, value in found.items():
-            if manifest.get(key) != value:
-                raise ReleaseError(
-                    f"{folder / MANIFEST} says {key} = {manifest.get(key)!r}, found {value!r}. "
-                    "Make an older release current, or remove this folder."
-                )
-        try:
-            return AdapterRelease(
-                number=number,
-                shared=shared,
-                parent_digest=str(manifest["parent_digest"]),
-                method=str(manifest["method"]),
-                round_number=int(manifest["round_number"]),
-                metrics={str(k): float(v) for k, v in manifest["metrics"].items()},
+                f"{self.folder} has no previous release to go back to. Name one: "
+                "./run.sh releases rollback NUMBER."
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ReleaseError(f"{folder / MANIFEST} is incomplete: {error!r}.") from None
+        release = self.load(target)
+        with self._moving():
+            self.aliases.move("current", target, why=why)
+        return release
 
-    def _numbers(self) -> list[int]:
-        """Numbers of the complete releases, rising. What lies aside has no plain number."""
-        if not self._folder.is_dir():
-            return []
-        return sorted(
-            int(entry.name)
-            for entry in self._folder.iterdir()
-            if entry.name.isdecimal() and entry.is_dir()
-        )
+    # --- after a fault ---
 
-    def _aside(self, number: int) -> Path:
-        """Where a release is written before it gets its number."""
-        return self._folder / f".{number}.partial"
+    def set_aside_damaged(self) -> list[str]:
+        """Hide the newest releases that do not verify, and make the aliases name good ones.
 
-    def _write(self, release: AdapterRelease) -> None:
-        """Write aside, manifest last, fsync, rename."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        aside = self._aside(release.number)
-        shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
-        aside.mkdir()
-        adapter_file.write(aside, release.shared)
-        for file in aside.iterdir():
-            _fsync_file(file)
-        manifest = _manifest(release, files={f.name: _sha256(f) for f in aside.iterdir()})
-        (aside / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-        _fsync_file(aside / MANIFEST)
-        _fsync_folder(aside)
-        aside.rename(self._folder / str(release.number))
-        _fsync_folder(self._folder)
+        A release whose cloud was killed before an alias named it becomes the candidate. Returns a
+        sentence for each thing that was wrong. Raises ReleaseError when no release at all verifies:
+        then the key or the disk is wrong, not a release.
+        """
+        with self._moving():
+            return set_aside_damaged(self.folder, self.aliases, self.numbers(), load=self.load)
 
+    # --- small ---
 
-def _manifest(release: AdapterRelease, *, files: Mapping[str, str]) -> dict[str, Any]:
-    spec = release.shared.spec
-    return {
-        "schema": _SCHEMA,
-        "number": release.number,
-        "files": dict(files),
-        "digest": digest(release.shared),
-        "parent_digest": release.parent_digest,
-        "base_model_fingerprint": spec.base_model_fingerprint,
-        "rank": spec.rank,
-        "alpha": spec.alpha,
-        "target_modules": list(spec.target_modules),
-        "method": release.method,
-        "round_number": release.round_number,
-        "metrics": dict(release.metrics),
-        "libraries": {name: metadata.version(name) for name in _LIBRARIES},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    file = folder / MANIFEST
-    if not file.is_file():
-        raise ReleaseError(f"{folder} is no complete release: {MANIFEST} is missing.")
-    try:
-        manifest = json.loads(file.read_text())
-    except ValueError:
-        raise ReleaseError(f"{file} is not JSON; the release is damaged.") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise ReleaseError(f"{file} names no files; the release is damaged.")
-    return manifest
-
-
-def _verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
-    expected = manifest["files"]
-    found = {file.name for file in folder.iterdir()} - {MANIFEST}
-    if odd := sorted(found ^ set(expected)):
-        raise ReleaseError(f"{folder} does not hold the files of its manifest: {', '.join(odd)}.")
-    for name, sha256 in expected.items():
-        if (actual := _sha256(folder / name)) != sha256:
+    def _read(self, alias: Alias) -> int | None:
+        try:
+            return self.aliases.read(alias)
+        except OSError as error:
             raise ReleaseError(
-                f"{folder / name} has sha256 {actual[:12]}..., its manifest says "
-                f"{str(sha256)[:12]}...: the file was damaged or exchanged."
-            )
+                f"{self.folder / alias} cannot be read ({error.strerror})."
+            ) from error
 
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        """Hold the aliases; a disk that refuses is a ReleaseError."""
+        try:
+            with self.aliases.held():
+                yield
+        except OSError as error:
+            raise ReleaseError(
+                f"The aliases in {self.folder} cannot be moved ({error.strerror}); "
+                f"{self._unchanged()}."
+            ) from error
 
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _fsync_file(file: Path) -> None:
-    with open(file, "rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make names durable, not only contents."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    def _unchanged(self) -> str:
+        current = self.aliases.read_if_good("current")
+        return f"release {current} stays current" if current is not None else "none is current"

@@ -1,167 +1,147 @@
-"""Releases: numbered, immutable, verified; a killed or failing publish leaves the old current."""
+"""Releases: numbered, immutable, signed; names move from one to another."""
 
 import json
-import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fl import adapter_file
 from fl.adapter import digest
 from fl.errors import ReleaseError
-from fl.release import AdapterRelease
-from server.releases import MANIFEST, Releases
+from server.releases import Releases
 from tests.fl.adapters import drawn
+from tests.fl.releases import CLOUD_KEY, KEY, OTHER_CLOUD_KEY
+from tests.server.published import flip_a_bit, named, opened, publish, visible, with_promoted
 
 
-def publish(releases: Releases, seed: int) -> AdapterRelease:
-    return releases.publish(
-        drawn(seed),
-        round_number=seed,
-        method="fedavg",
-        parent_digest="abc",
-        metrics={"mean_heldout_loss": 2.0},
-    )
-
-
-def test_numbers_rise_and_current_follows(tmp_path: Path) -> None:
-    releases = Releases(tmp_path / "releases")
+def test_a_release_is_a_candidate_first_and_then_current(tmp_path: Path) -> None:
+    releases = opened(tmp_path / "releases")
     assert releases.newest() is None
-    first, second = publish(releases, 0), publish(releases, 1)
-    assert (first.number, second.number) == (0, 1)
-    assert releases.current().number == 1
-    newest = releases.newest()
-    assert newest is not None
-    assert digest(newest.shared) == digest(drawn(1))
-    assert newest.metrics == {"mean_heldout_loss": 2.0}
-    assert (newest.method, newest.round_number, newest.parent_digest) == ("fedavg", 1, "abc")
-    assert (tmp_path / "releases" / "current").read_text() == "1\n"
-    releases.make_current(0)
+    assert releases.numbers() == []
+    assert publish(releases, 0).number == 0
+    assert named(releases) == (0, None, None)  # nothing to compare the first with
+    published = publish(releases, 1)
+    assert named(releases) == (0, None, 1)
     assert releases.current().number == 0
-    assert digest(adapter_file.read(tmp_path / "releases" / "0")) == digest(drawn(0))
+    releases.promote(1, why="0.1 nats better")
+    assert named(releases) == (1, 0, None)
+    publish(releases, 2)
+    releases.reject(2, why="oslo lost 0.3")
+    assert named(releases) == (1, 0, None)
+    assert releases.numbers() == [0, 1, 2]
+    newest, current = releases.newest(), releases.current()
+    assert newest is not None
+    assert newest.number == 2
+    assert replace(current, shared=published.shared) == published
+    assert digest(current.shared) == digest(drawn(1))
+    assert digest(adapter_file.read(tmp_path / "releases" / "1")) == digest(drawn(1))
+    assert (tmp_path / "releases" / "current").read_text() == "1\n"
 
 
-def test_the_manifest_says_what_the_release_is(tmp_path: Path) -> None:
-    publish(Releases(tmp_path), 0)
-    manifest = json.loads((tmp_path / "0" / MANIFEST).read_text())
-    assert set(manifest["files"]) == {"adapter_config.json", "adapter_model.safetensors"}
-    assert manifest["base_model_fingerprint"] == "0" * 64
-    assert (manifest["rank"], manifest["alpha"]) == (2, 4.0)
-    assert manifest["libraries"]["flwr"] == "1.41.0"
-    assert "created" in manifest
+def test_every_move_leaves_a_line_that_says_why(tmp_path: Path) -> None:
+    releases = with_promoted(tmp_path, 2)
+    publish(releases, 2)
+    releases.reject(2, why="oslo lost 0.3")
+    releases.reject(2, why="oslo lost 0.3")
+    releases.rollback(None, why="by hand")
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert all(line.pop("time").endswith("+00:00") for line in lines)
+    assert lines == [
+        {"alias": "current", "from": None, "to": 0, "why": "published"},
+        {"alias": "candidate", "from": None, "to": 1, "why": "published"},
+        {"alias": "previous", "from": None, "to": 0, "why": "better"},
+        {"alias": "current", "from": 0, "to": 1, "why": "better"},
+        {"alias": "candidate", "from": 1, "to": None, "why": "better"},
+        {"alias": "candidate", "from": None, "to": 2, "why": "published"},
+        {"alias": "candidate", "from": 2, "to": None, "why": "oslo lost 0.3"},
+        {"alias": "current", "from": 1, "to": 0, "why": "by hand"},
+    ]
+    with open(tmp_path / "history.jsonl", "a") as stream:
+        stream.write('{"alias": "curr')  # torn by a full disk
+    releases.rollback(1, why="and back")
+    assert [(move.before, move.after) for move in releases.aliases.history()][-2:] == [
+        (1, 0),
+        (0, 1),
+    ]
 
 
-def _flip_a_bit(folder: Path) -> None:
-    file = folder / "adapter_model.safetensors"
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.write_bytes(data)
+def test_rollback_goes_back_once_or_to_any_number(tmp_path: Path) -> None:
+    releases = with_promoted(tmp_path, 4)
+    assert named(releases) == (3, 2, None)
+    assert releases.rollback(None, why="by hand").number == 2
+    assert releases.rollback(None, why="by hand").number == 2
+    assert releases.rollback(0, why="by hand").number == 0
+    assert named(releases) == (0, 2, None)
+    flip_a_bit(tmp_path / "3")
+    with pytest.raises(ReleaseError, match=r"adapter_model\.safetensors has sha256"):
+        releases.rollback(3, why="by hand")
+    with pytest.raises(ReleaseError, match=r"no release 9 in .* there is: 0, 1, 2, 3\."):
+        releases.rollback(9, why="by hand")
+    assert named(releases) == (0, 2, None)
 
 
-def _truncate(folder: Path) -> None:
-    file = folder / "adapter_model.safetensors"
-    file.write_bytes(file.read_bytes()[:-7])
+def test_a_damaged_candidate_does_not_become_current(tmp_path: Path) -> None:
+    releases = with_promoted(tmp_path, 2)
+    publish(releases, 2)
+    flip_a_bit(tmp_path / "2", "manifest.json")
+    with pytest.raises(ReleaseError, match="damaged or altered"):
+        releases.promote(2, why="better")
+    assert named(releases) == (1, 0, 2)
 
 
-def _swap_tensors(folder: Path) -> None:
-    adapter_file.write(folder, drawn(9))
+def test_publishing_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    contents = []
+    for name in ("one", "other"):
+        with_promoted(tmp_path / name, 3)
+        files = (file for file in (tmp_path / name).glob("[0-9]/*"))
+        contents.append({f"{file.parent.name}/{file.name}": file.read_bytes() for file in files})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 3 * 4
 
 
 def _swap_folder(folder: Path) -> None:
-    """The files of release 0, manifest included, under the number of release 1."""
+    """Release 0, whole and signed, under the number of release 1."""
     for file in (folder.parent / "0").iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
-
-
-def _say_another_base(folder: Path) -> None:
-    file = folder / MANIFEST
-    text = file.read_text()
-    file.write_text(text.replace("0" * 64, "1" * 64))
 
 
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_flip_a_bit, r"adapter_model\.safetensors has sha256"),
-        (_truncate, r"adapter_model\.safetensors has sha256"),
-        (_swap_tensors, r"adapter_model\.safetensors has sha256"),
-        (_swap_folder, "says number = 0, found 1"),
-        (_say_another_base, "says base_model_fingerprint"),
-        (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
-        (lambda folder: (folder / MANIFEST).write_text("{"), "not JSON"),
-        (lambda folder: (folder / "adapter_config.json").unlink(), "adapter_config.json"),
-        (lambda folder: (folder / "extra.bin").write_bytes(b"x"), r"extra\.bin"),
+        (flip_a_bit, r"adapter_model\.safetensors has sha256"),
+        (lambda folder: adapter_file.write(folder, drawn(9)), r"adapter_model.* has sha256"),
+        (_swap_folder, "says release 0 of federation 001, expected release 1"),
+        (lambda folder: (folder / "manifest.sig").unlink(), r"manifest\.sig is missing"),
     ],
 )
 def test_a_damaged_release_is_refused(
     tmp_path: Path, damage: Callable[[Path], None], said: str
 ) -> None:
-    releases = Releases(tmp_path)
-    publish(releases, 0)
-    publish(releases, 1)
+    releases = with_promoted(tmp_path, 2)
     damage(tmp_path / "1")
     with pytest.raises(ReleaseError, match=said):
         releases.current()
     assert releases.load(0).number == 0  # the one before is as good as ever
 
 
-class Killed(BaseException):
-    """Stands for a SIGKILL: nothing of ours catches it."""
-
-
-@pytest.mark.parametrize("nth", range(1, 9))
-def test_a_kill_at_any_step_leaves_a_good_current(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
-) -> None:
-    """Kill before the n-th durable step (fsync, rename, replace) of a publish."""
-    releases = Releases(tmp_path)
-    publish(releases, 0)
-    steps = 0
-
-    def killing(step: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any) -> Any:
-            nonlocal steps
-            steps += 1
-            if steps == nth:
-                raise Killed
-            return step(*arguments)
-
-        return run
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", killing(os.fsync))
-        patched.setattr(Path, "rename", killing(Path.rename))
-        patched.setattr(Path, "replace", killing(Path.replace))
-        with pytest.raises(Killed):
-            publish(releases, 1)
-
-    assert Releases(tmp_path).current().number == 0
-    after = Releases(tmp_path)
-    newest = after.newest()  # whole or not there at all
-    assert newest is not None
-    made = publish(after, 2)
-    assert made.number == newest.number + 1
-    assert after.current().number == made.number
-
-
-def test_a_full_disk_leaves_the_old_current(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    releases = Releases(tmp_path)
-    publish(releases, 0)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(adapter_file, "write", full)
-    with pytest.raises(ReleaseError, match="No space left on device"):
-        publish(releases, 1)
-    assert releases.current().number == 0
-    assert {entry.name for entry in tmp_path.iterdir()} == {"0", "current"}
+def test_another_cloud_or_federation_is_refused(tmp_path: Path) -> None:
+    with_promoted(tmp_path, 2)
+    assert Releases(tmp_path, federation="001", cloud_key=CLOUD_KEY).current().number == 1
+    with pytest.raises(ReleaseError, match="another cloud made it"):
+        Releases(tmp_path, federation="001", cloud_key=OTHER_CLOUD_KEY).current()
+    with pytest.raises(ReleaseError, match="of federation 001, expected release 1 of federation 2"):
+        Releases(tmp_path, federation="2", key=KEY).current()
 
 
 def test_no_current_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="simulate"):
-        Releases(tmp_path).current()
+        opened(tmp_path / "nowhere").current()
+    with pytest.raises(ReleaseError, match=r"no previous release.*rollback NUMBER"):
+        with_promoted(tmp_path, 1).rollback(None, why="by hand")
+    (tmp_path / "current").write_text("latest\n")
+    with pytest.raises(ReleaseError, match="must hold a release number, found 'latest'"):
+        opened(tmp_path).current()
+    opened(tmp_path).rollback(0, why="by hand")
+    assert visible(tmp_path) == {"0", "current", "history.jsonl"}
