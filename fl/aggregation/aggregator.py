@@ -18,8 +18,8 @@ class Aggregated:
 class Aggregator(Protocol):
     """Combines the updates of one round; its memory does not grow with the number of sites."""
 
-    def add(self, update: AdapterUpdate) -> None:
-        """Take in one admitted update."""
+    def add(self, update: AdapterUpdate, *, weight: float | None = None) -> None:
+        """Take in one admitted update; `weight` is above 0, by default its num_examples."""
 
     def finish(self) -> Aggregated:
         """Combine what was added; raise FederationError when that was nothing."""

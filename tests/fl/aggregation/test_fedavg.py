@@ -39,13 +39,33 @@ def test_two_sites_by_hand() -> None:
     assert combined.error == pytest.approx(0.375 / 2.75, rel=1e-6)
 
 
+def test_a_late_site_counts_for_less_by_hand() -> None:
+    # as above, but site two came late: 3 examples with a weight of 1 / 2
+    combine = aggregator("fedavg", scalar_adapter(1, 0), True)
+    combine.add(update(scalar_adapter(1, 1), site_id="one", num_examples=1))
+    combine.add(update(scalar_adapter(0, 3), site_id="two", num_examples=3), weight=0.5)
+
+    combined = combine.finish()
+
+    # p = 2/3, 1/3: dA = 2/3, dB = 5/3; used s * 5/3 * 5/3 = s * 25/9;
+    # Delta* = s * (2/3 * 1*2 + 1/3 * 3*1) = s * 7/3 = s * 21/9; error = (4/9) / (21/9)
+    assert combined.delta.tensors[LAYER + A_SUFFIX].item() == pytest.approx(2 / 3, rel=1e-7)
+    assert combined.delta.tensors[LAYER + B_SUFFIX].item() == pytest.approx(5 / 3, rel=1e-7)
+    assert combined.error == pytest.approx(4 / 21, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "counts", [[40, 600, 120, 80, 200], [40, 600 / math.sqrt(2), 120 / math.sqrt(3), 0.5, 200]]
+)
 @pytest.mark.parametrize("rank", [2, 70])  # 70: the stack is multiplied before the end
-def test_error_is_that_of_the_dense_products(rank: int) -> None:
+def test_error_is_that_of_the_dense_products(rank: int, counts: list[float]) -> None:
     release, sites = drawn(0, rank=rank), [drawn(k, rank=rank, size=0.3) for k in range(1, 6)]
-    counts = [40, 600, 120, 80, 200]
     combine = aggregator("fedavg", release, True)
     for delta, count in zip(sites, counts, strict=True):
-        combine.add(update(delta, num_examples=count))
+        if isinstance(count, int):
+            combine.add(update(delta, num_examples=count))
+        else:
+            combine.add(update(delta, num_examples=7), weight=count)
 
     combined = combine.finish()
 
