@@ -1,4 +1,4 @@
-"""Exceptions of the service become gRPC statuses here, and nowhere else.
+"""The border of the service: who calls is checked, exceptions become gRPC statuses; nowhere else.
 
 A GenerationError keeps its status and its text. Anything else becomes INTERNAL with an opaque id;
 the log then gets the id, the type and the frames, but no message, for that might quote a prompt.
@@ -8,7 +8,8 @@ import asyncio
 import logging
 import traceback
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
@@ -19,6 +20,7 @@ from fl.errors import GenerationError
 log = logging.getLogger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 OURS = "/netgpt."  # where the names of our own methods begin
 _MALFORMED = object()  # stands for a request whose bytes are no message
@@ -35,11 +37,18 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(OURS):
             return handler  # unknown, or health and reflection, which know no prompts
-        assert handler.unary_stream is not None, "all methods of netgpt stream their answers"
-        behavior: Any = handler.unary_stream  # an async generator; the types know sync ones only
         parse: Any = handler.request_deserializer
+        behavior: Any  # async; the types know sync ones only
+        if (behavior := handler.unary_unary) is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                _answering(behavior),
+                request_deserializer=_tolerant(parse),
+                response_serializer=handler.response_serializer,
+            )
+        behavior = handler.unary_stream
+        assert behavior is not None, "all methods of netgpt take one request"
         return grpc.unary_stream_rpc_method_handler(
-            _with_statuses(behavior),
+            _streaming(behavior),
             request_deserializer=_tolerant(parse),
             response_serializer=handler.response_serializer,
         )
@@ -57,31 +66,58 @@ def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return parse_or_mark
 
 
-def _with_statuses(
-    behavior: Callable[..., AsyncIterator[Any]],
-) -> Callable[..., AsyncIterator[Any]]:
-    async def guarded(
-        request: Any, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[Any]:
-        try:
-            if request is _MALFORMED:
-                raise GenerationError(
-                    "The request is no valid protobuf message, or its text is not UTF-8.",
-                    status="INVALID_ARGUMENT",
-                )
-            async for response in behavior(request, context):
-                yield response
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            raise
-        except GenerationError as error:
-            await context.abort(_status(error.status), str(error))
-        except Exception as error:  # noqa: BLE001 - the border of the service
-            error_id = uuid.uuid4().hex[:12]
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("error %s: %s\n%s", error_id, type(error).__name__, frames)
-            await context.abort(grpc.StatusCode.INTERNAL, f"The cloud failed; error {error_id}.")
+def _answering(behavior: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def guarded(request: Any, context: Context) -> Any:
+        async with _statuses(request, context):
+            return await behavior(request, context)
 
     return guarded
+
+
+def _streaming(behavior: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+    async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
+        async with _statuses(request, context):
+            async for response in behavior(request, context):
+                yield response
+
+    return guarded
+
+
+@asynccontextmanager
+async def _statuses(request: Any, context: Context) -> AsyncIterator[None]:
+    """Check what every request of ours must hold; end the call with the status of an error."""
+    try:
+        if request is _MALFORMED:
+            raise GenerationError(
+                "The request is no valid protobuf message, or its text is not UTF-8.",
+                status="INVALID_ARGUMENT",
+            )
+        check_caller(request.site_id, context.auth_context())
+        yield
+    except (asyncio.CancelledError, grpc.aio.AbortError):
+        raise
+    except GenerationError as error:
+        await context.abort(_status(error.status), str(error))
+    except Exception as error:  # noqa: BLE001 - the border of the service
+        error_id = uuid.uuid4().hex[:12]
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        log.error("error %s: %s\n%s", error_id, type(error).__name__, frames)
+        await context.abort(grpc.StatusCode.INTERNAL, f"The cloud failed; error {error_id}.")
+
+
+def check_caller(site_id: str, identity: Mapping[str, Iterable[bytes]]) -> None:
+    """Refuse a caller whose certificate is another site's; raises GenerationError.
+
+    `identity` is what the transport knows of the caller. On loopback it knows nothing, and nothing
+    is asked for; from elsewhere there is no way in without a certificate (fl/wire/address.py).
+    """
+    if b"ssl" not in identity.get("transport_security_type", ()):
+        return
+    if list(identity.get("x509_common_name", ())) != [site_id.encode()]:
+        raise GenerationError(
+            "site_id is not the site that the caller's certificate was made for.",
+            status="PERMISSION_DENIED",
+        )
 
 
 def _status(name: str) -> grpc.StatusCode:

@@ -6,6 +6,7 @@ repeated, for it might quote the prompt.
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
 
@@ -15,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from fl.settings import Settings
-from fl.wire.address import require_loopback
+from fl.wire.channel import open_channel, why_unavailable
 from fl.wire.codec import events_from_wire, request_to_wire
 from fl.wire.netgpt.v1 import generation_pb2 as pb
 from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
@@ -35,7 +36,10 @@ _MEANING = {
     "service.max_prompt_tokens, or asking.answer_tokens is more than service.max_new_tokens or "
     "the model's positions allow.",
     "CANCELLED": "The request was cancelled.",
-    "UNIMPLEMENTED": "What listens at {address} is no netgpt.v1 service.",
+    "PERMISSION_DENIED": "The cloud at {address} says that the certificate in site.keys is not "
+    "this site's; the site that asks and site.keys must belong together.",
+    "UNIMPLEMENTED": "What listens at {address} answers no prompts: it is a cloud without a model "
+    "(cloud.model=none), or no netgpt.v1 service.",
 }
 _ERROR_ID = re.compile(r"\berror ([0-9a-f]{12})\b")
 
@@ -91,17 +95,18 @@ class Generation:
 
 
 class CloudChannel:
-    """A connection to the cloud's service; safe to share between threads. Close it, or use with."""
+    """A connection to the cloud's service; safe to share between threads. Close it, or use with.
 
-    def __init__(self, address: str, timeout_s: float) -> None:
-        require_loopback(address)
+    `keys` is the site's bundle, needed where the cloud is not on this machine.
+    """
+
+    def __init__(self, address: str, timeout_s: float, *, keys: Path | None = None) -> None:
+        """Raises SettingsError where the address is none, or not on this machine without keys."""
         self.address = address
         self.timeout_s = timeout_s  # of one answer, waiting included
-        options = [
-            ("grpc.enable_http_proxy", 0),  # the way to this machine needs no proxy
-            ("grpc.max_reconnect_backoff_ms", 1000),
-        ]
-        self._grpc = grpc.insecure_channel(address, options=options)
+        self._keys = keys
+        self._setting = "site.cloud" if keys else "service.address"
+        self._grpc = open_channel(address, keys, setting=self._setting)
         self.stub = pb_grpc.GenerationServiceStub(self._grpc)
 
     def generate(self, request: GenerationRequest) -> Generation:
@@ -123,6 +128,8 @@ class CloudChannel:
             if status == health_pb2.HealthCheckResponse.SERVING:
                 return
             sleep(min(LOOK_EVERY_S, max(end - monotonic(), 0)))
+        if blame := why_unavailable(self.address, self._keys, setting=self._setting):
+            raise GenerationError(blame, status="UNAVAILABLE")
         raise GenerationError(
             f"The cloud at {self.address} was not ready within {seconds:g} s. "
             "Start it with ./run.sh serve; its output says what it waits for.",
@@ -132,13 +139,16 @@ class CloudChannel:
     def typed(self, error: grpc.RpcError) -> GenerationError:
         """The typed error of a failed call."""
         status: str = error.code().name
+        if status == "NOT_FOUND":  # so says a health service that does not know ours
+            status = "UNIMPLEMENTED"
         error_id = _ERROR_ID.search(error.details() or "") if status == "INTERNAL" else None
         text = _MEANING.get(status, f"The cloud at {{address}} failed with {status}.")
         if error_id:
             text += f" Its log knows more under error {error_id[1]}."
-        return GenerationError(
-            text.format(address=self.address, timeout_s=self.timeout_s), status=status
-        )
+        text = text.format(address=self.address, timeout_s=self.timeout_s)
+        if status == "UNAVAILABLE":
+            text = why_unavailable(self.address, self._keys, setting=self._setting) or text
+        return GenerationError(text, status=status)
 
     def close(self) -> None:
         """Close the connection; requests that still run end as CANCELLED."""

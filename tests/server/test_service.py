@@ -21,8 +21,9 @@ from fl.wire.codec import request_to_wire
 from fl.wire.netgpt.v1 import generation_pb2 as pb
 from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
 from server.generation.engine import Deliver, Engine
-from server.service import GenerationService, _options, _serve
+from server.service import GenerationService, _serve
 from server.service_errors import StatusInterceptor
+from server.service_start import options
 
 CANARY = "the orchard behind the chapel"
 REQUEST = GenerationRequest(request_id="r", site_id="s", prompt=CANARY)
@@ -67,7 +68,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @asynccontextmanager
 async def listening(engine: Engine | None, settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
-    server = grpc.aio.server(interceptors=[StatusInterceptor()], options=_options(settings))
+    server = grpc.aio.server(interceptors=[StatusInterceptor()], options=options(settings))
     service = GenerationService()
     service.engine = engine
     pb_grpc.add_GenerationServiceServicer_to_server(service, server)
@@ -194,8 +195,8 @@ def test_a_caller_who_leaves_frees_the_engine(settings: Settings, how: str) -> N
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:50071", "192.168.0.7:1", "127.0.0.1:x"])
-def test_only_this_machine_may_be_listened_on(tmp_path: Path, address: str) -> None:
-    settings = load([f"service.address='{address}'", f"var={tmp_path}"])
+def test_without_keys_only_this_machine_may_be_listened_on(tmp_path: Path, address: str) -> None:
+    settings = load([f"service.address='{address}'", f"var={tmp_path}", f"keys={tmp_path}/pki"])
     with pytest.raises(SettingsError, match=r"service\.address"):
         asyncio.run(_serve(settings, lambda _: pytest.fail("loaded a model")))
 

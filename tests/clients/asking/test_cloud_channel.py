@@ -1,10 +1,12 @@
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health, health_pb2_grpc
 
 from clients.asking.cloud_channel import CloudChannel, service_address
 from fl.errors import GenerationError, SettingsError
@@ -12,6 +14,7 @@ from fl.generation import GenerationRequest, Reply, TextPiece
 from fl.settings import load
 from fl.wire.codec import started_to_wire
 from fl.wire.netgpt.v1 import generation_pb2 as pb
+from server.keys import make_cloud_keys, make_site_keys
 from tests.clients.asking.cloud_fake import FINGERPRINT, Script, answer, fake_cloud
 
 PROMPT = "the orchard behind the chapel"
@@ -103,6 +106,19 @@ def test_something_else_that_listens_is_named() -> None:
         channel.wait_ready(30)  # the fake has no health service
 
 
+def test_a_cloud_without_a_model_is_named() -> None:
+    server = grpc.server(ThreadPoolExecutor(1))  # healthy, but knows no GenerationService
+    health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    with CloudChannel(address, 30) as channel:
+        for call in (lambda: channel.wait_ready(30), lambda: list(channel.generate(REQUEST))):
+            with pytest.raises(GenerationError, match=r"cloud\.model=none") as failed:
+                call()
+            assert failed.value.status == "UNIMPLEMENTED"
+    server.stop(None).wait()
+
+
 def test_cancelling_and_leaving_early_end_the_call() -> None:
     ended = threading.Semaphore(0)
 
@@ -128,9 +144,13 @@ def test_cancelling_and_leaving_early_end_the_call() -> None:
         assert ended.acquire(timeout=30)
 
 
-def test_only_this_machine_is_dialled() -> None:
+def test_another_machine_is_dialled_with_keys_only(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="not on this machine"):
         CloudChannel("198.51.100.7:50071", 1)
+    with pytest.raises(SettingsError, match=r"ca\.crt cannot be read"):
+        CloudChannel("198.51.100.7:50071", 1, keys=tmp_path)
+    make_cloud_keys(tmp_path / "pki")
+    CloudChannel("198.51.100.7:50071", 1, keys=make_site_keys(tmp_path / "pki", "oslo")).close()
 
 
 def test_the_service_is_found_where_it_wrote_itself_down(tmp_path: Path) -> None:
