@@ -1,11 +1,13 @@
-"""The sites' verbs: python -m clients books | ask | study [key=value ...].
+"""The sites' verbs: python -m clients books | site | edge | ask | study [key=value ...].
 
 Exit codes: 0 done; 1 failed, with one sentence that says why; 2 wrong use.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -79,15 +81,13 @@ def ask(
 ) -> None:
     """Ask a short prompt at a site: card, enriched prompt, the cloud's answer, what left the site.
 
-    Reads the site's place.json, its shelf and the edge model; needs the cloud service running
-    (./run.sh serve). Writes nothing.
+    Where the site's edge service runs, it is asked. Else this reads the site's place.json, its
+    shelf and the edge model. Needs the cloud service running (./run.sh serve). Writes nothing.
     """
     words = list(arguments or [])
     settings = _settings([word for word in words if _is_setting(word)])
     prompts = [word for word in words if not _is_setting(word)]
-    console = Console()
-    with console.status("getting ready: libraries and the edge model"):
-        from clients.demo_asking import DEMO_PROMPTS, ask_and_show
+    from clients.demo_asking import DEMO_PROMPTS, ask_and_show
 
     sites = {s.id: s for s in federated_sites(settings)}
     if site and site not in sites:
@@ -99,9 +99,42 @@ def ask(
         raise SettingsError('Give a short prompt: ./run.sh ask "need a coffee" --site marlow-quay')
     else:
         chosen = chosen[:1]
-    with CloudChannel(service_address(settings), settings.asking.timeout_s) as channel:
-        channel.wait_ready(READY_S)
-        ask_and_show(settings, prompts, chosen, channel, console)
+    ask_and_show(settings, prompts, chosen, Console())
+
+
+@app.command()
+def site(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE] [KEY=VALUE]...", help="The site's YAML, and settings as key=value."
+        ),
+    ] = None,
+) -> None:
+    """Run one site on this host until Ctrl-C: its edge service and its SuperNode.
+
+    Reads the edge model, the site's book and its folder of keys (site.keys). Dials site.fleet and
+    site.cloud, and listens on this machine only. Writes var/NAME-SEED/sites/SITE and var/logs.
+    """
+    words = [w if "=" in w else f"config={w}" for w in arguments or []]
+    settings = _settings(words)
+    from clients.site_host import host
+
+    console = Console()
+    host(settings, words, lambda text: console.print(f"  {text}", highlight=False, soft_wrap=True))
+
+
+@app.command()
+def edge(arguments: Arguments = None) -> None:
+    """Run the edge service of the site `site.id` until SIGTERM: it learns, and answers people.
+
+    Reads the edge model, the site's book, place card and shelf. Listens on edge.address (this
+    machine only) and writes var/NAME-SEED/sites/SITE/edge.json, the shelf, and one line an event.
+    """
+    settings = _settings(arguments)
+    from clients.edge_service.service import serve
+
+    serve(settings, lambda text: print(text, flush=True))
 
 
 @app.command()
@@ -168,8 +201,14 @@ def _settings(arguments: Sequence[str] | None) -> Settings:
     return load(list(arguments or []))
 
 
+def _stop(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a verb as Ctrl-C does, so that it can tidy up."""
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run a verb; errors become one clear text and an exit code."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app(standalone_mode=True)
     except SettingsError as error:

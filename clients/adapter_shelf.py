@@ -1,119 +1,230 @@
-"""A site's shelf: the release it works with and its personal part, on its own disk.
+"""A site's shelf: releases as the cloud signed them, and personal parts, which never leave.
 
-    <shelf>/release-<n>/   the shared part as the cloud sent it   (PEFT folder)
-    <shelf>/personal/      what never leaves                      (PEFT folder)
+    <shelf>/release-<n>/               a whole release folder, verified whenever it is read
+    <shelf>/current                    the number of the release that people are served with
+    <shelf>/personal-<round>/          the personal part as that round left it   (PEFT folder)
+    <shelf>/personal-<round>-settled/  the same, trained once more beside the last release
 
-Each folder appears whole or not at all: it is written aside, flushed and renamed. A process that
-dies between the two renames of a replacement leaves the folder before as `<name>.before`, and the
-next reader puts it back.
+A round starts from what an earlier round left, so one that is repeated after a crash starts from
+the same bytes. Everything appears whole or not at all.
 """
 
+import fcntl
 import os
+import re
 import shutil
-import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from clients.atomic import publish_folder, publish_text, recover_all
 from fl import adapter_file
-from fl.adapter import Adapter
+from fl.adapter import Adapter, initial_adapter
+from fl.errors import ReleaseError
+from fl.release import AdapterRelease
+from fl.release_file import read_release, write_release
 from fl.settings import Settings
+from fl.sharing import join, part_spec
+from fl.signing import cloud_key
 from fl.site_list import site_folder
 
-_RELEASE = "release-"
-_PERSONAL = "personal"
+KEPT_RELEASES = 2  # the newest, beside the one in use
+KEPT_PERSONAL = 3  # parts up to the one just written
+
+_CURRENT = "current"
+_RELEASE = re.compile(r"release-(\d+)")
+_PERSONAL = re.compile(r"personal-(\d+)(-settled)?")
+
+Entry = tuple[int, bool]  # (round, settled): sorts in the order in which parts come into being
 
 
 class AdapterShelf:
-    """Adapters of one site in one federation. The newest release is the one that counts."""
+    """Adapters of one site in one federation. `key` is the cloud's; nothing else is loaded.
 
-    def __init__(self, folder: Path) -> None:
+    Safe to use from several threads and processes: each call has the folder to itself.
+    """
+
+    def __init__(self, folder: Path, key: Ed25519PublicKey) -> None:
         self.folder = folder
+        self.key = key
 
-    def keep_release(self, number: int, adapter: Adapter) -> None:
-        """Keep a release and drop the older ones, which the cloud has."""
-        _publish(self.folder / f"{_RELEASE}{number}", adapter)
-        for older in self._releases():
-            if older != number:
-                shutil.rmtree(self.folder / f"{_RELEASE}{older}")
+    @property
+    def federation(self) -> str:
+        """Which federation this shelf is of."""
+        return self.folder.name
 
-    def release(self) -> tuple[int, Adapter] | None:
-        """The newest release with its number; None before the first one."""
-        numbers = self._releases()
-        if not numbers:
+    # --- releases ---
+
+    def keep_release(self, release: AdapterRelease, *, beside: int | None = None) -> None:
+        """Keep a verified release, the one in use, and the newest two.
+
+        `beside` is one more number that is not dropped: the cloud's current release.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            try:
+                held = self._release(release.number)
+            except ReleaseError:
+                held = None  # damaged: it is replaced
+            if held is None or held.manifest != release.manifest:
+                folder = self.folder / f"release-{release.number}"
+                publish_folder(folder, lambda aside: write_release(aside, release))
+            self._drop_releases(but={release.number, beside})
+
+    def release(self, number: int) -> AdapterRelease | None:
+        """A kept release; None where it is not here. Raises ReleaseError where it is damaged."""
+        with self._alone():
+            return self._release(number)
+
+    def current_number(self) -> int | None:
+        """The number of the release in use; None before there is one."""
+        file = self.folder / _CURRENT
+        try:
+            text = file.read_text(errors="replace").strip()
+        except FileNotFoundError:
             return None
-        newest = max(numbers)
-        return newest, adapter_file.read(self.folder / f"{_RELEASE}{newest}")
+        if not text.isdecimal():
+            raise ReleaseError(f"{file} must hold the number of a release. Remove the file.")
+        return int(text)
 
-    def keep_personal(self, adapter: Adapter) -> None:
-        """Replace the personal part."""
-        _publish(self.folder / _PERSONAL, adapter)
+    def current(self) -> AdapterRelease | None:
+        """The release in use. Raises ReleaseError where it is damaged or gone."""
+        with self._alone():
+            number = self.current_number()
+            if number is None:
+                return None
+            if (release := self._release(number)) is None:
+                raise ReleaseError(f"{self.folder}: release {number} is in use, but is not here.")
+            return release
+
+    def use(self, number: int) -> None:
+        """Serve people with this release from now on; it must be here."""
+        with self._alone():
+            if (number, False) not in self._folders(_RELEASE):
+                raise ReleaseError(f"{self.folder} holds no release {number} that could be used.")
+            publish_text(self.folder / _CURRENT, f"{number}\n")
+            self._drop_releases(but={number})
+
+    def use_none(self) -> None:
+        """Serve nobody from this shelf."""
+        (self.folder / _CURRENT).unlink(missing_ok=True)
+
+    # --- personal parts ---
+
+    def keep_personal(self, part: Adapter, *, round_number: int, settled: bool = False) -> None:
+        """Keep what a round (or settling after it) made of the personal part.
+
+        Three parts up to this one stay. Newer ones stay too: they are of a round that is being
+        repeated, or that was answered before an older one.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"personal-{round_number}{'-settled' if settled else ''}"
+        with self._alone():
+            publish_folder(self.folder / name, lambda aside: adapter_file.write(aside, part))
+            parts = self._folders(_PERSONAL)
+            older = sorted(entry for entry in parts if entry <= (round_number, settled))
+            for entry in older[:-KEPT_PERSONAL]:
+                shutil.rmtree(parts[entry], ignore_errors=True)
 
     def personal(self) -> Adapter | None:
-        """The personal part; None before the site's first round."""
-        folder = self.folder / _PERSONAL
-        _recover(folder)
-        return adapter_file.read(folder) if folder.is_dir() else None
+        """The newest personal part; None before the site's first round."""
+        return self._personal(lambda entry: True)
 
-    def _releases(self) -> list[int]:
-        names = [path.name for path in self.folder.glob(f"{_RELEASE}*")]
-        numbers = {name.removeprefix(_RELEASE).removesuffix(".before") for name in names}
-        found = sorted(int(number) for number in numbers if number.isdecimal())
-        for number in found:
-            _recover(self.folder / f"{_RELEASE}{number}")
+    def personal_before(self, round_number: int) -> Adapter | None:
+        """What a round starts from: the newest part of the rounds before it, settled or not."""
+        return self._personal(lambda entry: entry < (round_number, False))
+
+    def personal_after(self, round_number: int) -> Adapter | None:
+        """What settling starts from: the newest part that rounds up to this one left, unsettled."""
+        return self._personal(lambda entry: entry <= (round_number, False) and not entry[1])
+
+    # --- the folder ---
+
+    def _release(self, number: int) -> AdapterRelease | None:
+        folder = self._folders(_RELEASE).get((number, False))
+        return None if folder is None else read_release(folder, self.key)
+
+    def _personal(self, wanted: Callable[[Entry], bool]) -> Adapter | None:
+        with self._alone():
+            parts = self._folders(_PERSONAL)
+            found = max((entry for entry in parts if wanted(entry)), default=None)
+            return None if found is None else adapter_file.read(parts[found])
+
+    def _folders(self, names: re.Pattern[str]) -> dict[Entry, Path]:
+        """Folders by number; interrupted replacements are finished or undone first."""
+        if not self.folder.is_dir():
+            return {}
+        recover_all(self.folder)
+        found = {}
+        for path in self.folder.iterdir():
+            if match := names.fullmatch(path.name):
+                found[int(match[1]), match.lastindex == 2] = path
         return found
+
+    def _drop_releases(self, *, but: set[int | None]) -> None:
+        kept = self._folders(_RELEASE)
+        newest = sorted(kept)[-KEPT_RELEASES:]
+        try:
+            used = self.current_number()
+        except ReleaseError:
+            used = None
+        for entry, folder in kept.items():
+            if entry not in newest and entry[0] not in {*but, used}:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else works in the folder meanwhile; a dead process has let go. Does not nest."""
+        try:
+            descriptor = os.open(self.folder, os.O_RDONLY)
+        except FileNotFoundError:
+            yield  # nothing is here yet, so there is nothing to read
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def open_shelf(settings: Settings, site_id: str, federation: str) -> AdapterShelf:
     """The shelf of a site in a federation ("001", "002", ...); it need not exist yet."""
-    return AdapterShelf(site_folder(settings, site_id) / "shelf" / federation)
+    return AdapterShelf(_shelves(settings, site_id) / federation, cloud_key(settings))
+
+
+def shelves_in_use(settings: Settings, site_id: str) -> list[AdapterShelf]:
+    """Shelves with a release in use, the newest federation first; that one counts."""
+    found = [f.parent for f in _shelves(settings, site_id).glob(f"[0-9]*/{_CURRENT}")]
+    found.sort(key=lambda f: (len(f.name), f.name), reverse=True)
+    return [open_shelf(settings, site_id, folder.name) for folder in found]
 
 
 def newest_shelf(settings: Settings, site_id: str) -> AdapterShelf | None:
-    """The shelf of the newest federation that delivered a release to this site, if any did."""
-    shelves = site_folder(settings, site_id) / "shelf"
-    for folder in sorted(shelves.glob("[0-9]*"), key=lambda f: (len(f.name), f.name), reverse=True):
-        shelf = AdapterShelf(folder)
-        if shelf._releases():
-            return shelf
-    return None
+    """The shelf of the newest federation that has a release in use at this site, if any has."""
+    return next(iter(shelves_in_use(settings, site_id)), None)
 
 
-def _publish(folder: Path, adapter: Adapter) -> None:
-    """Write aside, flush to disk, rename."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _recover(folder)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        adapter_file.write(aside, adapter)
-        for path in [*aside.iterdir(), aside]:
-            _flush(path)
-        before = _before(folder)
-        if folder.exists():  # a folder cannot be renamed over one that holds files
-            folder.rename(before)
-        aside.rename(folder)
-        _flush(folder.parent)
-        if before.exists():
-            shutil.rmtree(before)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+def served_adapter(
+    release: Adapter,
+    personal: Adapter | None,
+    *,
+    layers: Mapping[str, tuple[int, int]],
+    settings: Settings,
+) -> Adapter:
+    """What people are served with: release and personal part as one adapter.
+
+    A site that has not learned yet has a part that changes nothing (B = 0); `layers` are the
+    base model's.
+    """
+    if settings.personal == "none":
+        return release
+    if personal is None:
+        spec = part_spec(release.spec, settings.learning.personal_rank)
+        personal = initial_adapter(spec, layers, seed=settings.seed)
+    return join(release, personal)
 
 
-def _recover(folder: Path) -> None:
-    """Finish or undo a replacement that was interrupted."""
-    before = _before(folder)
-    if before.is_dir():
-        if folder.exists():
-            shutil.rmtree(before)
-        else:
-            before.rename(folder)
-
-
-def _before(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".before")
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _shelves(settings: Settings, site_id: str) -> Path:
+    return site_folder(settings, site_id) / "shelf"

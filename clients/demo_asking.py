@@ -1,104 +1,170 @@
-"""The asking corridor shown to a person: card, short and enriched prompt, answer, what left."""
+"""The asking corridor shown to a person: card, short and enriched prompt, answer, what left.
 
-from collections.abc import Sequence
+Where the site's edge service runs, it is asked; else the site's part happens in this process.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.text import Text
 
-from clients.adapter_shelf import newest_shelf
-from clients.asking.ask import Answered, ask
-from clients.asking.cloud_channel import CloudChannel
-from clients.asking.disclosure import Disclosed
-from clients.asking.enrichment import Enriched
-from clients.edge_model import EdgeModel, edge_model
+from clients.adapter_shelf import newest_shelf, served_adapter
+from clients.asking.ask import Answered, Leaving, disclose_and_answer
+from clients.asking.cloud_channel import CloudChannel, service_address
+from clients.asking.enrichment import enrich
+from clients.edge_service.asking_client import living_service
+from clients.edge_service.asking_codec import Ended
 from clients.place_card import card_text, read_facts
-from fl.adapter import initial_adapter
 from fl.errors import FederationError
-from fl.settings import Settings
-from fl.sharing import join, part_spec
+from fl.generation import TextPiece
+from fl.settings import Settings, resolve
 from fl.site import Site
 from fl.site_list import site_folder
 
+if TYPE_CHECKING:  # torch is loaded only where no edge service runs
+    from clients.edge_model import EdgeModel
+
 DEMO_PROMPTS = ("need a coffee, the usual", "send a box asap", "see a nurse w kids")
+READY_S = 30.0  # how long to wait for a cloud service that is starting
+
+Event = Leaving | TextPiece | Answered | Ended
+
+
+class Asker(Protocol):
+    """A site that can be asked."""
+
+    def ask(self, short: str) -> Iterator[Event]:
+        """Leaving, pieces, and an end; raises GenerationError where site or cloud fail."""
 
 
 def ask_and_show(
-    settings: Settings,
-    prompts: Sequence[str],
-    sites: Sequence[Site],
-    channel: CloudChannel,
-    console: Console,
+    settings: Settings, prompts: Sequence[str], sites: Sequence[Site], console: Console
 ) -> None:
-    """Ask every prompt at every site and print what happened. Raises the first cloud failure."""
-    model = edge_model(settings)
-    for site in sites:
-        load_site_adapter(model, settings, site)
+    """Ask every prompt at every site and print what happened. Raises the first failure."""
+    with ExitStack() as closing:
+        alone: SiteInProcess | None = None
+        for site in sites:
+            asker: Asker
+            if client := living_service(settings, site.id):
+                asker = closing.enter_context(client)
+            else:
+                if alone is None:
+                    with console.status("getting ready: libraries and the edge model"):
+                        alone = SiteInProcess(settings, closing)
+                asker = alone.at(site)
+            console.print(Text(f"\n  at {site.place}", style="bold"))
+            for number, short in enumerate(prompts):
+                _show(console, asker.ask(short), with_card=number == 0)
+
+
+class SiteInProcess:
+    """A site's part of the corridor in this process, one site after the other."""
+
+    def __init__(self, settings: Settings, closing: ExitStack) -> None:
+        """Load the edge model and find the cloud; `closing` closes the connection."""
+        from clients.edge_model import edge_model
+
+        self._settings = settings
+        self._model = edge_model(settings)
+        address, keys = service_address(settings), None
+        if settings.site.keys:  # a site on its own host
+            address, keys = settings.site.cloud, resolve(settings.site.keys)
+        self._channel = closing.enter_context(
+            CloudChannel(address, settings.asking.timeout_s, keys=keys)
+        )
+        self._channel.wait_ready(READY_S)
+        self._site: Site | None = None
+
+    def at(self, site: Site) -> "SiteInProcess":
+        """The same, now at this site. Raises FederationError before its first release."""
+        load_site_adapter(self._model, self._settings, site)
+        self._site = site
+        return self
+
+    def ask(self, short: str) -> Iterator[Event]:
+        """Ask at the site it is at."""
+        settings, model, site = self._settings, self._model, self._site
+        assert site is not None
+        started = perf_counter()
         facts = read_facts(site_folder(settings, site.id) / "place.json", place=site.place)
         card = card_text(
             facts,
             budget=settings.asking.card_tokens,
             count_tokens=lambda text: len(model.token_ids(text)),
         )
-        console.print(Text(f"\n  at {site.place}", style="bold"))
-        _line(console, "card", card)
-        for short in prompts:
-            console.print()
-            _line(console, "short", short)
-            answered = ask(
-                short,
-                card=card,
-                model=model,
-                channel=channel,
-                settings=settings,
-                site_id=site.id,
-                on_disclosed=lambda enriched, disclosed: _before_it_leaves(
-                    console, enriched, disclosed
-                ),
-                on_piece=lambda piece: console.print(Text(piece), end="", soft_wrap=True),
-            )
-            console.print()
-            if answered.error is not None:
-                raise answered.error
-            _line(
-                console,
-                "left",
-                f"{answered.disclosed.characters} characters of {_what_left(answered)} "
-                f"({answered.bytes_up} bytes up, {answered.bytes_down} down). "
-                f"{answered.seconds:.2f} s",
-            )
+        for event in disclose_and_answer(
+            short,
+            card=card,
+            enriched=enrich(model, card, short, settings.asking.enriched_tokens),
+            channel=self._channel,
+            settings=settings,
+            site_id=site.id,
+            started=started,
+        ):
+            if isinstance(event, Answered) and event.error is not None:
+                raise event.error
+            yield event
 
 
-def load_site_adapter(model: EdgeModel, settings: Settings, site: Site) -> None:
-    """Set the newest release and the site's personal part from its shelf into the model.
+def load_site_adapter(model: "EdgeModel", settings: Settings, site: Site) -> None:
+    """Set the release in use and the site's personal part from its shelf into the model.
 
-    Raises FederationError where no release has reached the site yet.
+    Raises FederationError where no release has reached the site yet, ReleaseError for one that the
+    cloud has not signed.
     """
     shelf = newest_shelf(settings, site.id)
-    kept = shelf.release() if shelf else None
-    if shelf is None or kept is None:
+    release = shelf.current() if shelf else None
+    if shelf is None or release is None:
         raise FederationError(
             f"No release has reached site {site.id} yet. Run ./run.sh simulate first."
         )
-    _, release = kept
-    if settings.personal == "none":
-        model.set_adapter(release)
-        return
-    spec = part_spec(release.spec, settings.learning.personal_rank)
-    personal = shelf.personal() or initial_adapter(spec, model.base.layers, seed=settings.seed)
-    model.set_adapter(join(release, personal))
+    model.set_adapter(
+        served_adapter(
+            release.shared, shelf.personal(), layers=model.base.layers, settings=settings
+        )
+    )
 
 
-def _what_left(answered: Answered) -> str:
-    if answered.enriched.fell_back:
-        return "the short prompt itself, for the edge model wrote nothing"
-    return "the enriched prompt; not the card, not the short prompt"
+def _show(console: Console, events: Iterator[Event], *, with_card: bool) -> None:
+    leaving: Leaving | None = None
+    try:
+        for event in events:
+            if isinstance(event, TextPiece):
+                console.print(Text(event.text), end="", soft_wrap=True)
+            elif isinstance(event, Answered | Ended):
+                assert leaving is not None
+                console.print()
+                _line(console, "left", _what_left(leaving, event))
+            else:
+                leaving = event
+                _before_it_leaves(console, event, with_card=with_card)
+    except BaseException:
+        console.print()  # the error's sentence begins a line
+        raise
 
 
-def _before_it_leaves(console: Console, enriched: Enriched, disclosed: Disclosed) -> None:
-    """What GPT-2 wrote, and, where disclosure changed it, what is about to leave."""
-    _line(console, "enriched", enriched.text)
-    if disclosed.text != enriched.text:
-        _line(console, "disclosed", disclosed.text)
+def _what_left(leaving: Leaving, end: Answered | Ended) -> str:
+    what = "the enriched prompt; not the card, not the short prompt"
+    if leaving.enriched.fell_back:
+        what = "the short prompt itself, for the edge model wrote nothing"
+    return (
+        f"{leaving.disclosed.characters} characters of {what} "
+        f"({end.bytes_up} bytes up, {end.bytes_down} down). {end.seconds:.2f} s"
+    )
+
+
+def _before_it_leaves(console: Console, leaving: Leaving, *, with_card: bool) -> None:
+    """What the site wrote, and, where disclosure changed it, what is about to leave."""
+    if with_card:
+        _line(console, "card", leaving.card)
+    console.print()
+    _line(console, "short", leaving.short)
+    _line(console, "enriched", leaving.enriched.text)
+    if leaving.disclosed.text != leaving.enriched.text:
+        _line(console, "disclosed", leaving.disclosed.text)
     console.print(Text(f"    {'answer':<10} "), end="")
 
 

@@ -4,27 +4,33 @@ card + short prompt -> enrich (GPT-2, here) -> disclose -> generate (LLaMA, clou
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from clients.asking.cloud_channel import CloudChannel
+from clients.asking.cloud_channel import CloudChannel, Generation
 from clients.asking.disclosure import Disclosed, disclose
 from clients.asking.enrichment import Completing, Enriched, enrich
 from fl.errors import GenerationError
-from fl.generation import GenerationRequest, Reply
+from fl.generation import GenerationRequest, Reply, TextPiece
 from fl.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
-    """All that became of a short prompt. Texts stay out of its repr, and so out of logs."""
+class Leaving:
+    """What the site made of a short prompt, before anything leaves. Texts stay out of its repr."""
 
     card: str = field(repr=False)
     short: str = field(repr=False)
     enriched: Enriched
     disclosed: Disclosed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered(Leaving):
+    """All that became of a short prompt."""
+
     answer: str = field(repr=False)  # what had arrived, where the cloud failed
     reply: Reply | None = field(repr=False)  # None where the cloud failed
     error: GenerationError | None  # why, then
@@ -51,23 +57,58 @@ def ask(
     A cloud that fails raises nothing: the enriched prompt comes back with a typed error.
     """
     started = perf_counter()
-    asking = settings.asking
 
     # 1. Enrich at the site: card and short prompt never go further.
-    enriched = enrich(model, card, short, asking.enriched_tokens)
+    enriched = enrich(model, card, short, settings.asking.enriched_tokens)
 
-    # 2. Decide what may leave.
-    disclosed = disclose(enriched.text, asking)
-    if on_disclosed is not None:
-        on_disclosed(enriched, disclosed)
+    # 2. Decide what may leave. 3. Let the cloud answer.
+    for event in disclose_and_answer(
+        short,
+        card=card,
+        enriched=enriched,
+        channel=channel,
+        settings=settings,
+        site_id=site_id,
+        started=started,
+    ):
+        if isinstance(event, Answered):
+            return event
+        if isinstance(event, TextPiece):
+            if on_piece is not None:
+                on_piece(event.text)
+        elif on_disclosed is not None:
+            on_disclosed(event.enriched, event.disclosed)
+    raise AssertionError("the last event is Answered")
 
-    # 3. Let the cloud answer.
+
+def disclose_and_answer(
+    short: str,
+    *,
+    card: str,
+    enriched: Enriched,
+    channel: CloudChannel,
+    settings: Settings,
+    site_id: str,
+    started: float,
+    on_sent: Callable[[Generation], None] | None = None,
+) -> Iterator[Leaving | TextPiece | Answered]:
+    """The way of an enriched prompt: Leaving, pieces of the answer as they come, Answered.
+
+    Nothing leaves before Leaving has been taken. `started` is perf_counter() at the short prompt;
+    `on_sent` gets the running request, which another thread may cancel.
+    """
+    disclosed = disclose(enriched.text, settings.asking)
+    leaving = Leaving(card=card, short=short, enriched=enriched, disclosed=disclosed)
+    yield leaving
+
     pieces: list[str] = []
     reply: Reply | None = None
     failure: GenerationError | None = None
     bytes_up = bytes_down = 0
     try:
         with channel.generate(_request(disclosed, settings, site_id)) as generation:
+            if on_sent is not None:
+                on_sent(generation)
             bytes_up = generation.bytes_up
             for event in generation:
                 bytes_down = generation.bytes_down
@@ -75,12 +116,11 @@ def ask(
                     reply = event
                 else:
                     pieces.append(event.text)
-                    if on_piece is not None:
-                        on_piece(event.text)
+                    yield event
     except GenerationError as error:
         failure = error
 
-    return Answered(
+    yield Answered(
         card=card,
         short=short,
         enriched=enriched,

@@ -1,6 +1,6 @@
 """How well the model, with the adapter it has now, predicts a site's held-out completions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,15 +26,24 @@ class Nll:
 
 
 def heldout_nll(
-    model: EdgeModel, records: Sequence[PromptRecord], learning: LearningSettings
+    model: EdgeModel,
+    records: Sequence[PromptRecord],
+    learning: LearningSettings,
+    *,
+    on_batch: Callable[[], None] | None = None,
 ) -> Nll:
-    """Score every record's completion once, in float32 whatever training uses."""
+    """Score every record's completion once, in float32 whatever training uses.
+
+    `on_batch` is called between batches; it may use the model if it leaves the adapter as it was.
+    """
     encoded = [encode(model, record, max_tokens=learning.max_tokens) for record in records]
     lengths = [len(record.ids) for record in encoded]
     nats, tokens = 0.0, 0
-    with torch.inference_mode():
-        for group in length_groups(lengths, batch_tokens=learning.batch_tokens):
-            batch = pad([encoded[i] for i in group])
+    for group in length_groups(lengths, batch_tokens=learning.batch_tokens):
+        batch = pad([encoded[i] for i in group])
+        with torch.inference_mode():
             nats += batch_loss(model, batch).item() * len(batch.targets)
-            tokens += len(batch.targets)
+        tokens += len(batch.targets)
+        if on_batch is not None:
+            on_batch()
     return Nll(nats=nats, tokens=tokens)

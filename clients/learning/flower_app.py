@@ -1,63 +1,80 @@
 """The ClientApp: a courier between Flower and a site's learning.
 
-It imports no torch: the learning is imported when a message asks for it. In a simulation that is
-once a worker process; in a deployment, where every message gets a new process, a roll call costs
-nothing. What goes wrong at a site leaves it as the name of an exception type, never as text, which
-may quote a prompt; the site keeps the details in its own folder.
+It imports no torch. Where the node's configuration names an edge service, messages are carried to
+that one; its settings, paths and model are its own business. Else, in a simulation, the site learns
+in this process, and the learning is imported when a message asks for it. What goes wrong at a site
+leaves it as the name of an exception type, never as text, which may quote a prompt; the site keeps
+the details in its own folder.
 """
 
-import traceback
-from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
-from fl.adapter import Adapter
-from fl.errors import FederationError, NetGPTError
+from clients.edge_service.edge_file import EDGE_KEY
+from clients.learning.courier import WorkFailed, carry
+from clients.learning.failure import keep_failure
+from fl.errors import FederationError
 from fl.flower_records import (
+    CONTRIBUTE,
+    JUDGE,
+    SETTLE,
     SITE_FAILED,
-    delivery_records,
     failure_reason,
     read_plan,
+    records_from_parts,
+    records_to_parts,
     roll_call_records,
     run_settings,
-    update_records,
 )
-from fl.release import Delivery
-from fl.rounds import RoundPlan
 from fl.settings import Settings
+from fl.signing import cloud_key
 from fl.site import Site
 from fl.site_list import federated_sites, site_folder
 
 app = ClientApp()
 
-FAILURE_FILE = "failure.txt"  # in the site's folder: where the last failure happened
+PATIENCE = 2  # deadlines of a round that a courier waits: a late update may still be of use
 
-Work = Callable[[RoundPlan, Adapter, Site, Settings], RecordDict]
+Parts = tuple[str, dict[str, bytes]]  # JSON, npy bytes by tensor name
 
 
 @app.query()
 def roll_call(message: Message, context: Context) -> Message:
     """Answer which sites this node hosts."""
-    sites = hosted_sites(context, run_settings(context.run_config))
-    return Message(roll_call_records(site.id for site in sites), reply_to=message)
+    return Message(roll_call_records(hosted_ids(context)), reply_to=message)
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Carry a plan to a site and its update back."""
-    return _carry(message, context, _contribute)
+    return _carry(message, context, CONTRIBUTE)
 
 
-@app.evaluate()
-def evaluate(message: Message, context: Context) -> Message:
+@app.evaluate("judge")
+def judge(message: Message, context: Context) -> Message:
+    """Carry a candidate to a site and its judgement back."""
+    return _carry(message, context, JUDGE)
+
+
+@app.evaluate("settle")
+def settle(message: Message, context: Context) -> Message:
     """Carry the last release to a site, which settles its personal part beside it."""
-    return _carry(message, context, _settle)
+    return _carry(message, context, SETTLE)
+
+
+def hosted_ids(context: Context) -> list[str]:
+    """The one site of an edge service; in a simulation every n-th of the run's sites."""
+    config = context.node_config
+    if EDGE_KEY in config:
+        return [str(config["site"])]
+    return [site.id for site in hosted_sites(context, run_settings(context.run_config))]
 
 
 def hosted_sites(context: Context, settings: Settings) -> tuple[Site, ...]:
-    """In a deployment the site the node is configured for; in a simulation every n-th site."""
+    """Sites that learn in this process."""
     sites = federated_sites(settings)
     config = context.node_config
     if named := config.get("site"):
@@ -65,44 +82,51 @@ def hosted_sites(context: Context, settings: Settings) -> tuple[Site, ...]:
     return sites[int(config["partition-id"]) :: int(config["num-partitions"])]
 
 
-def _contribute(plan: RoundPlan, release: Adapter, site: Site, settings: Settings) -> RecordDict:
-    from clients.learning.contribution import contribute, open_edge_site
+def _carry(message: Message, context: Context, kind: str) -> Message:
+    """Unpack, let the site work, pack; the outermost catch of a site's work."""
+    work = _through_edge_service if EDGE_KEY in context.node_config else _in_this_process
+    try:
+        return Message(records_from_parts(*work(kind, message, context)), reply_to=message)
+    except WorkFailed as failed:
+        reason = failed.reason
+    except Exception as error:  # noqa: BLE001 - Flower would send the text of whatever is raised
+        reason = failure_reason(error)
+    return Message(Error(code=SITE_FAILED, reason=reason), reply_to=message)
 
-    edge_site = open_edge_site(settings, site, plan.federation)
-    return update_records(contribute(plan, release, edge_site))
 
-
-def _settle(plan: RoundPlan, release: Adapter, site: Site, settings: Settings) -> RecordDict:
-    from clients.learning.contribution import open_edge_site, settle
-
-    edge_site = open_edge_site(settings, site, plan.federation)
-    result = settle(plan, release, edge_site)
-    return delivery_records(
-        Delivery(
-            site_id=site.id,
-            release_number=plan.release_number,
-            shared_heldout_loss=result.shared_heldout_loss,
-            settled_heldout_loss=result.settled_heldout_loss,
-            seconds=result.seconds,
-        )
+def _through_edge_service(kind: str, message: Message, context: Context) -> Parts:
+    site_id, plan, _ = read_plan(message.content)
+    if site_id not in hosted_ids(context):
+        raise FederationError(f"This node does not host site {site_id!r}.")
+    return carry(
+        Path(str(context.node_config[EDGE_KEY])),
+        kind,
+        *records_to_parts(message.content),
+        run=str(context.run_id),
+        patience_s=PATIENCE * plan.deadline_s,
     )
 
 
-def _carry(message: Message, context: Context, work: Work) -> Message:
-    """Unpack, let the site work, pack; the outermost catch of a site's work."""
+def _in_this_process(kind: str, message: Message, context: Context) -> Parts:
     settings = run_settings(context.run_config)
     if "partition-id" in context.node_config:
         # Sites of a simulation learn side by side, one CPU each.
         settings = replace(settings, threads=1)
-    site: Site | None = None
+    site_id, plan, sent = read_plan(message.content)
+    site = _hosted(site_id, context, settings)
     try:
-        site_id, plan, release = read_plan(message.content)
-        site = _hosted(site_id, context, settings)
-        return Message(work(plan, release, site, settings), reply_to=message)
-    except Exception as error:  # noqa: BLE001 - Flower would send the text of whatever is raised
-        if site is not None:
-            _keep_failure(settings, site, error)
-        return Message(Error(code=SITE_FAILED, reason=failure_reason(error)), reply_to=message)
+        from clients.learning.contribution import open_edge_site
+        from clients.learning.site_work import Work, do_work
+
+        return do_work(
+            Work(kind=kind, site_id=site_id, plan=plan, sent=sent),
+            lambda: open_edge_site(settings, site, plan.federation),
+            cloud_key(settings),
+            use_settled=True,  # nobody else says which release is in use here
+        )
+    except Exception as error:
+        keep_failure(site_folder(settings, site.id), error)
+        raise
 
 
 def _hosted(site_id: str, context: Context, settings: Settings) -> Site:
@@ -110,12 +134,3 @@ def _hosted(site_id: str, context: Context, settings: Settings) -> Site:
         if site.id == site_id:
             return site
     raise FederationError(f"This node does not host site {site_id!r}.")
-
-
-def _keep_failure(settings: Settings, site: Site, error: Exception) -> None:
-    """Write where it happened; the text only of our own errors, which quote no prompt."""
-    folder = site_folder(settings, site.id)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = str(error) if isinstance(error, NetGPTError) else "(text left out)"
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    (folder / FAILURE_FILE).write_text(f"{frames}{type(error).__name__}: {text}\n")

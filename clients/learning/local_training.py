@@ -48,8 +48,9 @@ def train(
     """Take `steps` AdamW steps on the completions of `records`, with a new optimiser.
 
     `trainable="personal"` moves only the directions after `model.shared_rank`; the shared ones keep
-    every bit. `on_step(step, loss)` is told each step's loss in nats per token. The same adapter,
-    records and arguments give the same bytes (at the same number of threads).
+    every bit. `on_step(step, loss)` is told each step's loss in nats per token; it may use the
+    model if it leaves the adapter as it was, bit for bit. The same adapter, records and arguments
+    give the same bytes (at the same number of threads), whatever happens between the steps.
     """
     started = time.perf_counter()
     encoded = [encode(model, record, max_tokens=max_tokens) for record in records]

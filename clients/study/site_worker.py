@@ -124,12 +124,12 @@ def measure_central(
 
 def release_of(here: EdgeSite) -> Adapter:
     """The release on the site's shelf. Raises FederationError before the first federation."""
-    kept = here.shelf.release()
-    if kept is None:
+    release = here.shelf.current()
+    if release is None:
         raise FederationError(
             f"Site {here.site.id} has no release on its shelf. Run ./run.sh simulate first."
         )
-    return kept[1]
+    return release.shared
 
 
 def other_heldout(

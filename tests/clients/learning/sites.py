@@ -4,13 +4,19 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from clients.prompts.book import Book
 from clients.prompts.record import PromptRecord
 from fl.adapter import Adapter, AdapterSpec, initial_adapter
 from fl.base_model import read_base
+from fl.release import AdapterRelease
+from fl.release_file import sign_release
 from fl.rounds import RoundPlan
-from fl.settings import EdgeSettings, Settings, load
+from fl.settings import Settings, load
 from fl.site import Site
+from tests.fl.releases import KEY
 
 TARGETS = ["c_attn", "c_fc", "c_proj"]
 RANK, PERSONAL_RANK = 4, 2
@@ -22,7 +28,10 @@ def tiny_settings(
     edge: Path, var: Path, *, personal: str = "dual", bfloat16: str = "off"
 ) -> Settings:
     """Settings whose edge model is the folder `edge` and that write under `var`."""
-    settings = load([f"var={var}", "threads=1", f"personal={personal}"], config="configs/base.yaml")
+    settings = load(
+        [f"var={var}", f"keys={var}/pki", "threads=1", f"personal={personal}"],
+        config="configs/base.yaml",
+    )
     learning = replace(
         settings.learning,
         rank=RANK,
@@ -33,7 +42,7 @@ def tiny_settings(
         max_tokens=96,
         bfloat16=bfloat16,
     )
-    return replace(settings, edge=EdgeSettings(model=str(edge)), learning=learning)
+    return replace(settings, edge=replace(settings.edge, model=str(edge)), learning=learning)
 
 
 def drawn_records(count: int, *, seed: int) -> tuple[PromptRecord, ...]:
@@ -61,8 +70,8 @@ def drawn_book(name: str, *, seed: int) -> Book:
     )
 
 
-def first_release(settings: Settings) -> Adapter:
-    """Release 0, as the cloud makes it."""
+def first_adapter(settings: Settings) -> Adapter:
+    """The shared part that a federation starts with."""
     learning = settings.learning
     base = read_base(Path(settings.edge.model), learning.target_modules)
     spec = AdapterSpec(
@@ -75,11 +84,55 @@ def first_release(settings: Settings) -> Adapter:
     return initial_adapter(spec, base.layers, seed=settings.seed)
 
 
-def tiny_plan(*, steps: int = 3, round_number: int = 1) -> RoundPlan:
+def moved(adapter: Adapter, *, by: float, seed: int = 0) -> Adapter:
+    """Every number a little elsewhere, so that the model writes and scores otherwise."""
+    rng = np.random.default_rng(seed)
+    tensors = {
+        name: tensor + by * rng.standard_normal(tensor.shape).astype(np.float32)
+        for name, tensor in adapter.tensors.items()
+    }
+    return Adapter(spec=adapter.spec, tensors=tensors)
+
+
+def signed(
+    shared: Adapter,
+    *,
+    number: int = 0,
+    federation: str = "001",
+    key: Ed25519PrivateKey = KEY,
+) -> AdapterRelease:
+    """A release of this adapter."""
+    return sign_release(
+        shared,
+        federation=federation,
+        number=number,
+        parent_digest="",
+        method="fedavg",
+        round_number=number,
+        metrics={},
+        key=key,
+    )
+
+
+def first_release(settings: Settings) -> AdapterRelease:
+    """Release 0, as the cloud makes it."""
+    return signed(first_adapter(settings))
+
+
+def tiny_plan(
+    *,
+    steps: int = 3,
+    round_number: int = 1,
+    release_number: int | None = None,
+    current_release: int | None = None,
+) -> RoundPlan:
+    """By default the round starts from the release of the round before, which is current."""
+    starts_from = round_number - 1 if release_number is None else release_number
     return RoundPlan(
         federation="001",
         round_number=round_number,
-        release_number=round_number - 1,
+        release_number=starts_from,
+        current_release=starts_from if current_release is None else current_release,
         learning_rate=0.01,
         local_steps=steps,
         batch_tokens=512,

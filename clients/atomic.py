@@ -1,0 +1,86 @@
+"""Folders and small files that appear on disk whole or not at all: written aside, flushed, renamed.
+
+A folder that holds files cannot be renamed over. So a replacement takes two renames, and a process
+that dies between them leaves the folder before as `<name>.before`; `recover` puts it back.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+_BEFORE = ".before"
+
+
+def publish_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Make or replace `folder`. `write` fills a folder that does not exist yet."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    recover(folder)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    made = aside / "whole"
+    try:
+        write(made)
+        for path in [*made.iterdir(), made]:
+            _flush(path)
+        before = _before(folder)
+        if folder.exists():
+            folder.rename(before)
+        made.rename(folder)
+        _flush(folder.parent)
+        if before.exists():
+            shutil.rmtree(before)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def publish_text(file: Path, text: str) -> None:
+    """Make or replace a small file that only its owner may read."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # made as 0600
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
+        os.replace(name, file)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    _flush(file.parent)
+
+
+def recover(folder: Path) -> None:
+    """Finish or undo a replacement of `folder` that was interrupted."""
+    before = _before(folder)
+    if before.is_dir():
+        if folder.exists():
+            shutil.rmtree(before)
+        else:
+            before.rename(folder)
+
+
+def recover_all(parent: Path) -> None:
+    """The same for every folder in `parent`."""
+    for before in parent.glob(f"*{_BEFORE}"):
+        recover(before.with_name(before.name.removesuffix(_BEFORE)))
+
+
+def clear_asides(parent: Path) -> None:
+    """Remove what a killed process was writing; only while nobody else writes in `parent`."""
+    for aside in parent.glob(".*"):
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
+
+
+def _before(folder: Path) -> Path:
+    return folder.with_name(folder.name + _BEFORE)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,125 @@
+"""The edge service of one site: started, kept, ended.
+
+Start: lock the site -> listen on loopback -> load the model -> take up the shelf -> edge.json, one
+line on stdout. SIGTERM or SIGINT: refuse calls -> give up learning at its next step -> return. A
+second signal ends the process at once.
+"""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from clients.asking.cloud_channel import CloudChannel
+from clients.atomic import clear_asides
+from clients.edge_model import edge_model
+from clients.edge_service.asking_servicer import AskingServicer
+from clients.edge_service.edge_file import edge_file, publish_edge_file, withdraw_edge_file
+from clients.edge_service.endpoint import Endpoint
+from clients.edge_service.held_book import HeldBook
+from clients.edge_service.learning_servicer import LearningServicer
+from clients.edge_service.model_owner import ModelOwner
+from clients.edge_service.process import alone_at, set_by_signals, unless
+from clients.edge_service.release_watch import ReleaseWatch
+from clients.edge_service.serving import Say, Serving
+from clients.edge_service.workbench import Workbench
+from clients.learning.failure import keep_failure
+from clients.prompts.synthesis import book_path
+from clients.release_channel import ReleaseChannel
+from clients.site_host import hosted_site
+from fl.errors import FederationError, NetGPTError
+from fl.settings import Settings, resolve
+from fl.signing import cloud_key
+from fl.site_list import site_folder
+
+STOP_S = 3.0  # for a step of learning, and for calls, to end
+
+_LOOK_EVERY_S = 0.5
+
+
+def serve(settings: Settings, say: Say) -> None:
+    """Run the service of `settings.site.id` until SIGTERM or SIGINT.
+
+    Raises SettingsError, BaseModelError, ReleaseError or FederationError where it cannot start.
+    """
+    stop = threading.Event()
+    with set_by_signals(stop), edge_service(settings, say, stop=stop) as owner:
+        while owner is not None and not stop.wait(_LOOK_EVERY_S):
+            if not owner.alive:
+                raise FederationError("The model's thread has ended; the service cannot go on.")
+
+
+@contextmanager
+def edge_service(
+    settings: Settings, say: Say, *, stop: threading.Event
+) -> Iterator[ModelOwner | None]:
+    """A service for as long as the block lasts; None where `stop` was set before it was ready."""
+    site = hosted_site(settings)
+    folder, key = site_folder(settings, site.id), cloud_key(settings)
+    keys = resolve(settings.site.keys) if settings.site.keys else None
+    file, token = edge_file(settings, site.id), secrets.token_urlsafe(32)
+
+    def failed(error_id: str, error: BaseException) -> None:
+        keep_failure(folder, error)
+        say(f"error {error_id}: {type(error).__name__}; failure.txt says where")
+
+    with ExitStack() as ending:
+        # 1. One service a site. What a killed one left goes.
+        ending.enter_context(alone_at(folder))
+        file.unlink(missing_ok=True)
+        for shelf in (folder / "shelf", *(folder / "shelf").glob("[0-9]*")):
+            clear_asides(shelf)
+        # 2. Listen, so that a taken port is noticed now; the cloud may be away.
+        endpoint = Endpoint(settings.edge.address, token, failed)
+        timeout_s = settings.asking.timeout_s
+        channel = CloudChannel(settings.site.cloud, timeout_s, keys=keys)
+        ending.callback(channel.close)
+        releases = ReleaseChannel(settings.site.cloud, keys=keys, timeout_s=timeout_s)
+        ending.callback(releases.close)
+        # 3. The model, loaded on the thread that owns it.
+        owner = ModelOwner(lambda: edge_model(settings))
+        ending.callback(lambda: owner.close(wait_s=STOP_S))
+        owner.start()
+        if (model := unless(stop, owner.loaded)) is None:
+            yield None
+            return
+        # 4. What people are served with, and what is learned from.
+        serving = Serving(settings, site.id, spec=model.spec, layers=model.base.layers, say=say)
+        serving.load()
+        book = HeldBook(book_path(settings, site), site)
+        try:
+            book.book()
+        except (NetGPTError, OSError) as error:  # asking needs none
+            keep_failure(folder, error)
+            say(f"the book cannot be read: {type(error).__name__}; failure.txt says where")
+        # 5. Answer, and follow the cloud's releases.
+        bench = Workbench(owner, say)
+        learning = LearningServicer(
+            settings, site, key=key, book=book, bench=bench, serving=serving
+        )
+        asking = AskingServicer(
+            settings, site, owner=owner, serving=serving, channel=channel, book=book, bench=bench
+        )
+        watch = ReleaseWatch(
+            settings, site, channel=releases, key=key, serving=serving, owner=owner, say=say
+        )
+        watching = threading.Thread(target=watch.run, args=(stop,), name="release watch")
+        endpoint.start(learning, asking)
+        say(f"site {site.id} on {endpoint.address}, release {_name(serving)}")
+        watching.start()
+        try:
+            publish_edge_file(file, endpoint.address, token)
+            yield owner
+        finally:
+            stop.set()
+            withdraw_edge_file(file, token)
+            with endpoint.stopping(STOP_S):
+                owner.close(wait_s=STOP_S)  # whoever waits for the model is told
+                releases.close()
+                watching.join()
+            say("stopped")
+
+
+def _name(serving: Serving) -> str:
+    in_use = serving.now()
+    return in_use.name if in_use else "none"

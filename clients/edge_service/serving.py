@@ -1,0 +1,118 @@
+"""What people are served with now: the release in use beside the newest personal part.
+
+A prompt takes `now()` once, at its start, and works with that to its end, so a swap meanwhile does
+not touch it.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from clients.adapter_shelf import AdapterShelf, served_adapter, shelves_in_use
+from fl.adapter import Adapter, AdapterSpec
+from fl.errors import AdapterError, NetGPTError, ReleaseError
+from fl.release import AdapterRelease
+from fl.settings import Settings
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InUse:
+    """One release in use, whole: nothing of it changes."""
+
+    release: AdapterRelease = field(repr=False)
+    adapter: Adapter = field(repr=False)  # shared and personal part joined
+
+    @property
+    def name(self) -> str:
+        """federation/number, for log lines."""
+        return f"{self.release.federation}/{self.release.number}"
+
+
+class Serving:
+    """Holds what is in use; the shelf's `current` says the same on disk."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        site_id: str,
+        *,
+        spec: AdapterSpec,
+        layers: Mapping[str, tuple[int, int]],
+        say: Say,
+    ) -> None:
+        """`spec` is the model's, of both parts together; `layers` are the base model's."""
+        self._settings, self._site_id, self._say = settings, site_id, say
+        self._spec, self._layers = spec, layers
+        self._lock = threading.Lock()  # of those who change it
+        self._shelf: AdapterShelf | None = None
+        self._now: InUse | None = None
+
+    def now(self) -> InUse | None:
+        """What is in use; None before the first release."""
+        return self._now
+
+    def load(self) -> None:
+        """Take up what the shelves say, from the newest federation whose release is sound."""
+        for shelf in shelves_in_use(self._settings, self._site_id):
+            try:
+                release = shelf.current()
+                if release is not None:
+                    self._now = self.joined(shelf, release)
+                    self._shelf = shelf
+                    return
+            except (ReleaseError, AdapterError) as error:
+                self._say(
+                    f"a release of federation {shelf.federation} on the shelf is refused: "
+                    f"{type(error).__name__}"
+                )
+                shelf.use_none()  # the cloud has a sound one
+
+    def joined(self, shelf: AdapterShelf, release: AdapterRelease) -> InUse:
+        """A release beside the shelf's newest personal part. Raises AdapterError on a misfit."""
+        try:
+            personal = shelf.personal()
+        except (AdapterError, OSError) as error:
+            self._say(f"a personal part on the shelf is damaged: {type(error).__name__}")
+            personal = None  # people are better served with the release alone than not at all
+        adapter = served_adapter(
+            release.shared, personal, layers=self._layers, settings=self._settings
+        )
+        if adapter.spec != self._spec:
+            raise AdapterError(
+                f"Release {release.federation}/{release.number} and the personal part make "
+                f"{adapter.spec}, these settings make {self._spec}. Use the settings of the cloud."
+            )
+        return InUse(release=release, adapter=adapter)
+
+    def swap(self, shelf: AdapterShelf, release: AdapterRelease) -> None:
+        """Put a release that the shelf holds into use, from the next prompt on.
+
+        Raises ReleaseError, AdapterError or OSError; what was in use then stays.
+        """
+        with self._lock:
+            before, after = self._now, self.joined(shelf, release)
+            shelf.use(release.number)
+            for other in shelves_in_use(self._settings, self._site_id):
+                if other.federation == shelf.federation:
+                    break
+                other.use_none()  # the newest federation with one counts after a restart
+            self._shelf, self._now = shelf, after
+        self._say_swapped(before, after)
+
+    def refresh(self) -> None:
+        """Take up what learning has put on the shelf. Raises nothing: it can wait."""
+        with self._lock:
+            try:
+                if self._shelf is None or self._now is None:
+                    self.load()
+                    self._say_swapped(None, self._now)
+                    return
+                self._now = self.joined(self._shelf, self._now.release)
+            except (NetGPTError, OSError) as error:
+                self._say(f"the newest personal part is not used: {type(error).__name__}")
+
+    def _say_swapped(self, before: InUse | None, after: InUse | None) -> None:
+        if after is not None:
+            self._say(f"release swapped from {before.name if before else 'none'} to {after.name}")
