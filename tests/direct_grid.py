@@ -2,18 +2,29 @@
 
 It suffices because the real ServerApp, strategy and ClientApp run, and every message passes through
 Flower's own records; what it leaves out (queues, transport) has the simulation test. Faults are put
-in by `tamper`, which sees every reply and may change it, drop it (None) or repeat it.
+in by `tamper`, which sees every reply and may change it, drop it (None) or repeat it (a list). A
+reply that was dropped may be handed in later with `deliver`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 
-Tamper = Callable[[Message, Message], Message | None]  # (request, reply) -> reply
+Tamper = Callable[[Message, Message], Message | list[Message] | None]  # (request, reply) -> replies
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """What a deployment knows about a node, and a simulation does not."""
+
+    name: str = ""
+    activated: str = ""  # when; a node that was started again has another one
 
 
 class DirectGrid(Grid):
@@ -25,13 +36,15 @@ class DirectGrid(Grid):
         contexts: Mapping[int, Context],
         *,
         tamper: Tamper = lambda request, reply: reply,
+        registered: Mapping[int, Registration] | None = None,
     ) -> None:
         self.contexts = dict(contexts)  # a test may let nodes leave and join
+        self.registered = dict(registered or {})
         self.sent: list[Message] = []
         self.answered: list[Message] = []
         self._app = client_app
         self._tamper = tamper
-        self._replies: dict[str, Message] = {}
+        self._replies: dict[str, list[Message]] = {}
 
     @property
     def run(self) -> Any:
@@ -46,6 +59,13 @@ class DirectGrid(Grid):
     def get_node_ids(self) -> Iterable[int]:
         return list(self.contexts)
 
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        known = {node: self.registered.get(node, Registration()) for node in self.contexts}
+        return [
+            NodeInfo(node_id=node, name=known[node].name, last_activated_at=known[node].activated)
+            for node in known
+        ]
+
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         ids = []
         for message in messages:
@@ -55,13 +75,19 @@ class DirectGrid(Grid):
                 continue  # the node left: not delivered
             ids.append(message_id)
             self.sent.append(message)
-            if reply := self._tamper(message, self._call(message, context)):
-                self.answered.append(reply)
-                self._replies[message_id] = reply
+            replies = self._tamper(message, self._call(message, context))
+            for reply in replies if isinstance(replies, list) else [replies]:
+                if reply is not None:
+                    self.deliver(reply)
         return ids
 
+    def deliver(self, reply: Message) -> None:
+        """Let a reply come in now."""
+        self.answered.append(reply)
+        self._replies.setdefault(reply.metadata.reply_to_message_id, []).append(reply)
+
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return [self._replies.pop(i) for i in list(message_ids) if i in self._replies]
+        return [r for i in list(message_ids) for r in self._replies.pop(i, ())]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -87,3 +113,18 @@ def simulated_nodes(count: int, run_config: Mapping[str, str]) -> dict[int, Cont
         )
         for i in range(count)
     }
+
+
+def registered_nodes(sites: Iterable[str]) -> tuple[dict[int, Context], dict[int, Registration]]:
+    """Contexts and registrations of one SuperNode a site, as a deployment has them."""
+    contexts, registered = {}, {}
+    for number, site in enumerate(sites):
+        contexts[200 + number] = Context(
+            run_id=1,
+            node_id=200 + number,
+            node_config={"site": site},
+            state=RecordDict(),
+            run_config={},
+        )
+        registered[200 + number] = Registration(name=site, activated="2030-01-01T00:00:00+00:00")
+    return contexts, registered

@@ -4,15 +4,28 @@ Checks run from cheap to dear and stop at the first that fails. What cannot be s
 alone is not decided here: a flipped sign, or a poisoned direction within the norm bound, passes.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 
 import numpy as np
+from flwr.app import RecordDict
 
 from fl.adapter import Adapter, digest, norm
 from fl.errors import UpdateRefused
+from fl.flower_records import read_update
+from fl.release import Judgement
 from fl.rounds import RoundPlan
 from fl.settings import FederationSettings
 from fl.update import AdapterUpdate
+
+
+def open_update(records: RecordDict, release: Adapter) -> AdapterUpdate:
+    """A site's reply as the update it claims to be. Raises UpdateRefused.
+
+    Names of tensors are looked at first: only those that are our own may stand in a reason.
+    """
+    names = {name for arrays in records.array_records.values() for name in arrays}
+    _check_names(names, release)
+    return read_update(records)
 
 
 class Admission:
@@ -40,10 +53,19 @@ class Admission:
         self._check_identity(update, addressed_to)
         self._check_freshness(update)
         self._check_numbers(update)
+        if update.judgement is not None:
+            check_judgement(update.judgement, self._plan)
         self._check_form(update.delta)
         size = self._check_values(update.delta)
-        self._remember(update)
+        self.remember(update)
         return size
+
+    def remember(self, update: AdapterUpdate) -> None:
+        """Two sites with other books never send equal bytes: a copy is a replay, and is refused."""
+        sha256 = digest(update.delta)
+        if twin := self._digests.get(sha256):
+            raise UpdateRefused(f"a copy of the update of {twin}")
+        self._digests[sha256] = update.site_id
 
     def _check_identity(self, update: AdapterUpdate, addressed_to: str) -> None:
         if update.site_id != addressed_to:
@@ -73,8 +95,7 @@ class Admission:
             )
         for name in ("train_loss", "heldout_loss", "seconds"):
             value: object = getattr(update, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 <= value < 1e30:  # type: ignore[operator]
+            if not _is_loss(value):
                 raise UpdateRefused(f"{name} must be a number, 0 or more, found {_said(value)}")
 
     def _check_form(self, delta: Adapter) -> None:
@@ -86,11 +107,8 @@ class Admission:
                 if getattr(delta.spec, name) != value
             ]
             raise UpdateRefused(f"made with another {', '.join(odd)} than the release")
+        _check_names(delta.tensors.keys(), self._release)
         expected, found = self._release.tensors, delta.tensors
-        if missing := expected.keys() - found.keys():
-            raise UpdateRefused(f"{len(missing)} of {len(expected)} tensors are missing")
-        if extra := found.keys() - expected.keys():
-            raise UpdateRefused(f"{len(extra)} tensors are not part of the release")
         for name, tensor in found.items():
             if tensor.shape != expected[name].shape:
                 raise UpdateRefused(
@@ -109,12 +127,37 @@ class Admission:
             raise UpdateRefused(f"its norm {size:.3g} is above federation.max_update_norm {limit}")
         return size
 
-    def _remember(self, update: AdapterUpdate) -> None:
-        """Two sites with other books never send equal bytes; a copy is a replay."""
-        sha256 = digest(update.delta)
-        if twin := self._digests.get(sha256):
-            raise UpdateRefused(f"a copy of the update of {twin}")
-        self._digests[sha256] = update.site_id
+
+def check_judgement(judgement: Judgement, plan: RoundPlan) -> None:
+    """Raise UpdateRefused unless it compares the plan's release with the current one, soundly."""
+    asked = (plan.release_number, plan.current_release)
+    found = (judgement.release_number, judgement.current_number)
+    if plan.release_number == plan.current_release:
+        raise UpdateRefused("it judges a release, and none was to be judged")
+    if not all(map(_is_whole, found)) or found != asked:
+        raise UpdateRefused(
+            f"it compares release {_said(found[0])} with release {_said(found[1])}, "
+            f"release {asked[0]} was to be compared with release {asked[1]}"
+        )
+    for name in ("loss", "current_loss"):
+        value: object = getattr(judgement, name)
+        if not _is_loss(value):
+            raise UpdateRefused(
+                f"its judgement's {name} must be a number, 0 or more, found {_said(value)}"
+            )
+
+
+def _check_names(found: Set[str], release: Adapter) -> None:
+    expected = release.tensors.keys()
+    if missing := expected - found:
+        raise UpdateRefused(f"{len(missing)} of {len(expected)} tensors are missing")
+    if extra := found - expected:
+        raise UpdateRefused(f"{len(extra)} tensors are not part of the release")
+
+
+def _is_loss(value: object) -> bool:
+    """A finite number, 0 or more; comparing is safe for whole numbers beyond any float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e30
 
 
 def _is_whole(value: object) -> bool:

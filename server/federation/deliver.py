@@ -1,36 +1,34 @@
-"""The end of a federation: every site gets the last release and settles its personal part."""
-
-from flwr.serverapp import Grid
+"""The end of a federation: every site gets the current release and settles its personal part."""
 
 from fl.errors import FederationError, UpdateRefused
 from fl.flower_records import SETTLE, read_delivery
 from fl.release import AdapterRelease, Delivery
-from fl.rounds import RoundPlan
-from server.federation.exchange import exchange
-from server.federation.plan import messages
-from server.federation.progress import Progress
-from server.federation.roll_call import RollCall
+from server.federation.federation import Federation
+from server.federation.plan import letters, round_plan
 
 
-def deliver(
-    grid: Grid,
-    release: AdapterRelease,
-    plan: RoundPlan,
-    *,
-    roll_call: RollCall,
-    progress: Progress,
-) -> tuple[Delivery, ...]:
-    """Deliver `release` to every site that is there; return what they answered.
+def deliver(federation: Federation, release: AdapterRelease) -> str:
+    """Deliver `release` to every site that is there; return a sentence about those it missed.
 
-    A site that fails keeps what it had and is named in the status; only when no site at all got the
-    release has the run failed.
+    A site that fails keeps what it had; only when no site at all got the release has the run
+    failed. Its personal part settles beside the release, from where the last round left it.
     """
-    progress.begin("delivery")
-    hosts = roll_call.hosts(enough=1, deadline_s=plan.deadline_s)
-    failures = dict.fromkeys(roll_call.sites, "no node hosts it")
+    settings = federation.settings
+    federation.progress.begin("delivery")
+    plan = round_plan(
+        settings,
+        release,
+        current_release=release.number,
+        round_number=federation.newest().round_number,
+        steps=settings.learning.settle_steps,
+    )
+    hosts = federation.roll_call.hosts(enough=1, deadline_s=plan.deadline_s)
+    failures = dict.fromkeys(federation.sites, "no node hosts it")
     deliveries: dict[str, Delivery] = {}
-    sent = messages(SETTLE, plan, release.shared, hosts)
-    for answer in exchange(grid, sent, deadline_s=plan.deadline_s):
+    sent = letters(SETTLE, plan, release, hosts)
+    for answer in federation.exchange.ask(sent, hosts, deadline_s=plan.deadline_s):
+        if answer.late:
+            continue
         try:
             delivery = read_delivery(answer.records())
             if delivery.site_id != answer.receiver or delivery.release_number != release.number:
@@ -40,11 +38,15 @@ def deliver(
         else:
             deliveries[answer.receiver] = delivery
             del failures[answer.receiver]
-        progress.heard()
+        federation.progress.heard()
+    said = ""
     if failures:
         missing = ", ".join(f"{site} ({reason})" for site, reason in failures.items())
         said = f"Release {release.number} did not reach {missing}."
         if not deliveries:
             raise FederationError(said)
-        progress.say(said)
-    return tuple(deliveries[site] for site in roll_call.sites if site in deliveries)
+        federation.progress.say(said)
+    federation.log.keep_deliveries(
+        [deliveries[site] for site in federation.sites if site in deliveries]
+    )
+    return said

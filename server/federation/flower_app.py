@@ -12,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 from fl.errors import FederationError
 from fl.flower_records import run_settings
 from fl.settings import Settings
-from server.federation.readiness import require_ready
+from server.federation.readiness import require_model
 from server.federation.strategy import federate
 
 app = ServerApp()
@@ -20,9 +20,9 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Check that everything is there, then carry out the federation."""
+    """Check that the cloud has what it needs, then carry out the federation."""
     settings = run_settings(context.run_config)
-    require_ready(settings)
+    require_model(settings)
     folder = federation_folder(settings, str(context.run_config.get("federation", "")))
     federate(grid, settings, folder=folder, run_id=str(context.run_id))
 

@@ -1,15 +1,13 @@
-"""What the cloud asks of sites: the spec of the shared part, the plan of a round, the messages."""
+"""What the cloud asks of sites: the spec of the shared part, the plan of a round, the letters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
-from flwr.app import Message
-
-from fl.adapter import Adapter, AdapterSpec
+from fl.adapter import AdapterSpec
 from fl.base_model import BaseModel
-from fl.flower_records import plan_records
 from fl.release import AdapterRelease
 from fl.rounds import RoundPlan
 from fl.settings import Settings
+from server.federation.exchange import Letter
 
 
 def shared_spec(settings: Settings, base: BaseModel) -> AdapterSpec:
@@ -24,13 +22,19 @@ def shared_spec(settings: Settings, base: BaseModel) -> AdapterSpec:
 
 
 def round_plan(
-    settings: Settings, release: AdapterRelease, federation: str, *, round_number: int, steps: int
+    settings: Settings,
+    release: AdapterRelease,
+    *,
+    current_release: int,
+    round_number: int,
+    steps: int,
 ) -> RoundPlan:
     """The same plan for every site of a round; `steps` are optimiser steps at the site."""
     return RoundPlan(
-        federation=federation,
+        federation=release.federation,
         round_number=round_number,
         release_number=release.number,
+        current_release=current_release,
         learning_rate=settings.learning.learning_rate,
         local_steps=steps,
         batch_tokens=settings.learning.batch_tokens,
@@ -40,13 +44,8 @@ def round_plan(
     )
 
 
-def messages(
-    kind: str, plan: RoundPlan, release: Adapter, hosts: Mapping[str, int]
-) -> dict[str, Message]:
-    """One message a site, to the node that hosts it."""
-    return {
-        site: Message(
-            plan_records(plan, release, site_id=site), dst_node_id=node, message_type=kind
-        )
-        for site, node in hosts.items()
-    }
+def letters(
+    kind: str, plan: RoundPlan, release: AdapterRelease, sites: Iterable[str]
+) -> list[Letter]:
+    """One letter a site."""
+    return [Letter(receiver=site, kind=kind, plan=plan, release=release) for site in sites]

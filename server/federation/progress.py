@@ -1,6 +1,7 @@
 """Where a run is, told in status.json at every step so that anybody may watch it from outside."""
 
 import logging
+import os
 from dataclasses import replace
 
 from server.federation.round_log import RoundLog, RunStatus, State
@@ -22,12 +23,13 @@ class Progress:
             rounds=rounds,
             replies=0,
             sites=sites,
+            pid=os.getpid(),
         )
         self._log.set_status(self._status)
 
-    def begin(self, step: str) -> None:
+    def begin(self, step: str, *, attempt: int = 1) -> None:
         """A step begins; no replies yet."""
-        self._change(replace(self._status, step=step, replies=0))
+        self._change(replace(self._status, step=step, attempt=attempt, replies=0))
 
     def heard(self) -> None:
         """One more site answered in this step."""
@@ -36,6 +38,10 @@ class Progress:
     def finished_rounds(self, rounds_done: int) -> None:
         """So many rounds have their release."""
         self._change(replace(self._status, rounds_done=rounds_done))
+
+    def releases(self, *, current: int | None, candidate: int | None) -> None:
+        """Which release is in use, and which waits for its verdict."""
+        self._change(replace(self._status, current_release=current, candidate=candidate))
 
     def say(self, message: str) -> None:
         """Something a person should know; the last one stays in the status."""
@@ -50,4 +56,7 @@ class Progress:
 
     def _change(self, status: RunStatus) -> None:
         self._status = status
-        self._log.set_status(status)
+        try:
+            self._log.set_status(status)
+        except OSError as error:  # it is for people to watch; nothing is read from it
+            _log.warning("status.json cannot be written (%s)", error.strerror)

@@ -1,4 +1,4 @@
-"""What must lie on this disk before a simulation can start; said in one sentence if it does not."""
+"""What must lie on this disk before a federation can start; said in one sentence if it does not."""
 
 from fl.aggregation.compatibility import check_method
 from fl.base_model import base_folder, read_base
@@ -8,13 +8,25 @@ from fl.site_list import federated_sites, site_folder
 
 
 def require_ready(settings: Settings) -> None:
-    """Check method, base model and every site's book.
+    """All that a simulation needs: there, every site lives on this disk."""
+    require_model(settings)
+    require_books(settings)
 
-    Raises BaseModelError or FederationError naming the verb to run. In a simulation all sites live
-    on this disk; only that a book exists is looked at, never what is in it.
+
+def require_model(settings: Settings) -> None:
+    """The method exists and the base model is here.
+
+    Raises SettingsError, or BaseModelError naming the verb to run.
     """
     check_method(settings.method)
     read_base(base_folder(settings, "edge"), settings.learning.target_modules)
+
+
+def require_books(settings: Settings) -> None:
+    """Every site's book is here; only that it exists is looked at, never what is in it.
+
+    Raises FederationError naming the verb to run.
+    """
     for site in federated_sites(settings):
         book = site.book or site_folder(settings, site.id) / "book.jsonl"
         if not book.is_file():

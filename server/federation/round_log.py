@@ -1,21 +1,24 @@
 """What happened, on disk: rounds.jsonl (one line a round, only ever appended) and status.json.
 
-rounds.jsonl is the record: a line is written and fsynced after its release is current. status.json
-says where the run is now and, once it has ended, how; it is replaced whole at every change. Both
-hold ids and numbers, never text of a site.
+rounds.jsonl is the record: a line is written and fsynced after its release is published. It lies
+aside, durable, before that, so that a cloud killed in between still adds it when it goes on.
+status.json says where the run is now and, once it has ended, how; it is replaced whole at every
+change. All of it holds ids and numbers, never text of a site.
 """
 
 import json
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fl import durable
 from fl.errors import FederationError
-from fl.release import Delivery
-from fl.rounds import RoundReport, SiteOutcome
+from fl.release import Delivery, Verdict
+from fl.rounds import LateUpdate, RoundReport, SiteOutcome
 
 State = Literal["running", "completed", "failed"]
 
@@ -32,6 +35,10 @@ class RunStatus:
     replies: int  # of this step
     sites: int
     message: str = ""  # one sentence: why it failed, or what went wrong on the way
+    pid: int = 0  # of the process that wrote this
+    attempt: int = 1  # at the round of this step
+    current_release: int | None = None
+    candidate: int | None = None
 
 
 class RoundLog:
@@ -39,18 +46,33 @@ class RoundLog:
 
     def __init__(self, folder: Path) -> None:
         self._rounds = folder / "rounds.jsonl"
+        self._coming = folder / ".round.json"
         self._status = folder / "status.json"
         self._deliveries = folder / "deliveries.json"
 
+    def prepare(self, report: RoundReport) -> None:
+        """Make a report durable before its release. Raises FederationError."""
+        with self._recorded(report):
+            durable.write(self._coming, _line(report))
+
     def append(self, report: RoundReport) -> None:
-        """Add a round's line and make it durable."""
-        line = json.dumps(_without_nan(asdict(report))) + "\n"
-        with open(self._rounds, "ab") as stream:
+        """Add a round's line and make it durable. Raises FederationError."""
+        with self._recorded(report), open(self._rounds, "ab") as stream:
             if stream.tell() and not self._rounds.read_bytes().endswith(b"\n"):
                 stream.write(b"\n")  # a killed process tore its last line; it stays, by itself
-            stream.write(line.encode())
+            stream.write(_line(report))
             stream.flush()
             os.fsync(stream.fileno())
+        self._coming.unlink(missing_ok=True)
+
+    def catch_up(self, newest_release: int) -> None:
+        """Add the line of the newest release, if the cloud was killed before it did."""
+        prepared = list(read_reports(self._coming))
+        written = {report.release_number for report in self.reports()}
+        for report in prepared:
+            if report.release_number == newest_release and newest_release not in written:
+                self.append(report)
+        self._coming.unlink(missing_ok=True)
 
     def reports(self) -> tuple[RoundReport, ...]:
         """All complete lines; a torn one is left out."""
@@ -63,6 +85,17 @@ class RoundLog:
     def keep_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         """Write what the sites answered to the last release."""
         _replace(self._deliveries, [asdict(delivery) for delivery in deliveries])
+
+    @contextmanager
+    def _recorded(self, report: RoundReport) -> Iterator[None]:
+        """A disk that refuses is a FederationError."""
+        try:
+            yield
+        except OSError as error:
+            raise FederationError(
+                f"Round {report.round_number} could not be recorded in {self._rounds} "
+                f"({error.strerror})."
+            ) from error
 
 
 def read_status(folder: Path) -> RunStatus | None:
@@ -77,16 +110,33 @@ def read_status(folder: Path) -> RunStatus | None:
 
 
 def read_reports(file: Path) -> Iterator[RoundReport]:
-    """Reports of a rounds.jsonl, torn lines left out; nothing where the file is missing."""
+    """Reports of a rounds.jsonl, nothing where the file is missing.
+
+    Torn lines, and lines of a version with other fields, are left out.
+    """
     if not file.is_file():
         return
-    for line in file.read_text().splitlines():
+    for line in file.read_text(errors="replace").splitlines():
         try:
-            found = json.loads(line)
-        except ValueError:
+            yield _report(json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue
-        outcomes = tuple(SiteOutcome(**_with_nan(outcome)) for outcome in found.pop("outcomes"))
-        yield RoundReport(**_with_nan(found), outcomes=outcomes)
+
+
+def _line(report: RoundReport) -> bytes:
+    return json.dumps(_without_nan(asdict(report))).encode() + b"\n"
+
+
+def _report(found: dict[str, Any]) -> RoundReport:
+    outcomes = tuple(SiteOutcome(**_with_nan(outcome)) for outcome in found.pop("outcomes"))
+    late = tuple(LateUpdate(**update) for update in found.pop("late", ()))
+    verdict = found.pop("verdict", None)
+    return RoundReport(
+        **_with_nan(found),
+        outcomes=outcomes,
+        late=late,
+        verdict=None if verdict is None else Verdict(**verdict),
+    )
 
 
 def _without_nan(value: Any) -> Any:

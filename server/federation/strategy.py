@@ -1,217 +1,220 @@
 """A federation from the cloud's side: our own round loop over Flower's Grid.
 
-    roll call -> plan -> send -> admit -> aggregate -> release -> report; at the end deliver
+    roll call -> plan -> send -> admit -> gate -> aggregate -> release -> report
+    at the end: judge the last release -> deliver the current one
 
 Flower's Strategy has no start round, ends a run at the first odd reply and keeps all updates at
 once. This loop starts at the newest release + 1, refuses a bad update and goes on, and adds up
 updates while other sites still learn.
+
+A round's release is a candidate. The next round starts from it, and its sites judge it on the way;
+only what makes no site worse becomes current. What has been reached stands on the disk before
+anything depends on it, so a run that is killed anywhere goes on to the same bytes.
 """
 
 import logging
-import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 from flwr.serverapp import Grid
 
-from fl.adapter import add, digest, initial_adapter
-from fl.aggregation import aggregator
-from fl.base_model import base_folder, read_base
-from fl.errors import FederationError, NetGPTError, UpdateRefused
-from fl.flower_records import CONTRIBUTE, read_update
-from fl.release import AdapterRelease
-from fl.rounds import RoundReport, SiteOutcome
+from fl.adapter import Adapter, add, digest
+from fl.aggregation.server_optimizer import server_optimizer
+from fl.errors import FederationError, NetGPTError
+from fl.release import AdapterRelease, Verdict
+from fl.rounds import RoundPlan, RoundReport
 from fl.settings import Settings
-from fl.site_list import federated_sites
-from server.federation.admission import Admission
+from server.federation import optimizer_state
+from server.federation.collect import Collected, collect
 from server.federation.deliver import deliver
-from server.federation.exchange import exchange
-from server.federation.plan import messages, round_plan, shared_spec
-from server.federation.progress import Progress
-from server.federation.report import admitted, describe, left_out, reasons
-from server.federation.roll_call import RollCall
-from server.federation.round_log import RoundLog, State
-from server.releases import Releases
+from server.federation.federation import Federation, open_federation
+from server.federation.judging import judge_last
+from server.federation.plan import round_plan
+from server.federation.report import describe, kept_back, reasons
+from server.federation.round_log import State
+from server.federation.start import start
+from server.releases import lock
 
-_ATTEMPTS = 2  # a round without quorum is abandoned and tried once more
+STOPPED = "it was stopped before its end"
+
+_PAUSE_SHARE, _LONGEST_PAUSE_S = 0.05, 10.0  # of the deadline, before another attempt
 _log = logging.getLogger("flwr.netgpt")  # below Flower's own, so that `flwr run --stream` shows it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Federation:
-    """What a run works with. What it has reached stands in `releases` and `log`."""
+class Abandoned:
+    """An attempt at a round that made no release."""
 
-    name: str
-    settings: Settings
-    sites: tuple[str, ...]
-    grid: Grid
-    roll_call: RollCall
-    releases: Releases
-    log: RoundLog
-    progress: Progress
-
-    @property
-    def quorum(self) -> int:
-        """How many admitted updates a release needs."""
-        return max(1, math.ceil(self.settings.federation.quorum * len(self.sites)))
+    reason: str
+    candidate_refused: bool = False  # by the gate: the next attempt starts from another release
+    candidate_useless: bool = False  # sites answered, but none could learn from it
 
 
 def federate(grid: Grid, settings: Settings, *, folder: Path, run_id: str) -> AdapterRelease:
-    """Carry out the rounds that are missing in `folder`, deliver the last release, return it.
+    """Carry out the rounds that are missing in `folder`, deliver the current release, return it.
 
-    Raises FederationError when a round misses its quorum twice. Whatever happens, status.json ends
-    in a terminal state.
+    Raises ReleaseError when another cloud works on `folder`, and FederationError when a round is
+    abandoned too often. Whatever happens, status.json ends in a terminal state.
     """
-    sites = tuple(site.id for site in federated_sites(settings))
     folder.mkdir(parents=True, exist_ok=True)
-    log = RoundLog(folder)
-    federation = Federation(
-        name=folder.name,
-        settings=settings,
-        sites=sites,
-        grid=grid,
-        roll_call=RollCall(grid, sites),
-        releases=Releases(folder / "releases"),
-        log=log,
-        progress=Progress(log, run_id=run_id, rounds=settings.rounds, sites=len(sites)),
-    )
-    end: State = "failed"
-    why = ""
-    try:
-        # 1. Where are we? The newest release says which round comes next.
-        release = starting_release(federation)
-        federation.progress.finished_rounds(release.round_number)
-        # 2. Rounds, each of which makes one release.
-        while release.round_number < settings.rounds:
-            release = play_round(federation, release)
-            federation.progress.finished_rounds(release.round_number)
-        # 3. The last release goes to every site.
-        steps = settings.learning.settle_steps
-        plan = round_plan(
-            settings, release, federation.name, round_number=release.round_number, steps=steps
-        )
-        log.keep_deliveries(
-            deliver(
-                grid,
-                release,
-                plan,
-                roll_call=federation.roll_call,
-                progress=federation.progress,
-            )
-        )
-        end = "completed"
-        return release
-    except NetGPTError as error:
-        why = str(error)
-        raise
-    finally:
-        federation.progress.end(end, why)
+    with lock(folder / "releases"):
+        federation = open_federation(grid, settings, folder=folder, run_id=run_id)
+        end: State = "failed"
+        said = ""
+        try:
+            # 1. Where are we? The disk says which round comes next.
+            start(federation)
+            # 2. Rounds, each of which makes one release.
+            while (done := federation.newest().round_number) < settings.rounds:
+                play_round(federation, done + 1)
+                federation.progress.finished_rounds(done + 1)
+            # 3. The last release is judged as well, and what is current goes to every site.
+            judge_last(federation)
+            current = federation.releases.current()
+            missed = deliver(federation, current)
+            # 4. What was kept back, and why?
+            kept = kept_back(federation.releases, federation.verdicts)
+            said = " ".join(sentence for sentence in (missed, kept) if sentence)
+            _log.info("release %d is current. %s", current.number, said)
+            end = "completed"
+            return current
+        except NetGPTError as error:
+            said = str(error)
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            said = STOPPED
+            raise
+        finally:
+            federation.progress.end(end, said)
 
 
-def starting_release(federation: Federation) -> AdapterRelease:
-    """The newest release, or release 0, which changes nothing."""
-    settings = federation.settings
-    base = read_base(base_folder(settings, "edge"), settings.learning.target_modules)
-    spec = shared_spec(settings, base)
-    newest = federation.releases.newest()
-    if newest is None:
-        first = initial_adapter(spec, base.layers, seed=settings.seed)
-        return federation.releases.publish(
-            first, round_number=0, method="initial", parent_digest="", metrics={}
-        )
-    if newest.shared.spec != spec:
-        raise FederationError(
-            f"Federation {federation.name} cannot go on: release {newest.number} was made with "
-            f"{newest.shared.spec}, these settings ask for {spec}."
-        )
-    return newest
+def play_round(federation: Federation, number: int) -> AdapterRelease:
+    """Make round `number`'s release; an attempt that fails is said and tried again.
 
-
-def play_round(federation: Federation, release: AdapterRelease) -> AdapterRelease:
-    """The round after `release`; one that misses its quorum is abandoned and tried once more."""
-    number = release.round_number + 1
-    said = ""
-    for attempt in range(1, _ATTEMPTS + 1):
-        outcomes = attempt_round(federation, release, number)
-        if isinstance(outcomes, AdapterRelease):
-            return outcomes
-        count = sum(outcome.admitted for outcome in outcomes)
+    Raises FederationError after federation.attempts. A candidate that the gate refuses counts as an
+    attempt, but never as the last one: the current release has not been tried then.
+    """
+    limits = federation.settings.federation
+    attempt, from_current = 0, False
+    while True:
+        attempt += 1
+        made = attempt_round(federation, number, attempt=attempt, from_current=from_current)
+        if isinstance(made, AdapterRelease):
+            return made
         said = (
-            f"Round {number} was abandoned (attempt {attempt} of {_ATTEMPTS}): {count} of "
-            f"{len(outcomes)} sites were admitted, {federation.quorum} are needed. "
-            f"Left out: {reasons(outcomes)}."
+            f"Round {number} was abandoned (attempt {attempt} of {limits.attempts}): {made.reason}."
         )
         federation.progress.say(said)
-    raise FederationError(said)
+        if attempt >= limits.attempts and not made.candidate_refused:
+            raise FederationError(said)
+        from_current = from_current or made.candidate_useless
+        if not made.candidate_refused:
+            # What failed all sites at once may pass, for instance services that start again.
+            time.sleep(min(_PAUSE_SHARE * limits.deadline_s, _LONGEST_PAUSE_S))
 
 
 def attempt_round(
-    federation: Federation, release: AdapterRelease, number: int
-) -> AdapterRelease | tuple[SiteOutcome, ...]:
-    """One attempt at a round: the release it made, or the outcomes if the quorum was missed."""
-    settings, limits = federation.settings, federation.settings.federation
-    started, aggregation_s = time.monotonic(), 0.0
-    sent_bytes = release.shared.num_bytes
+    federation: Federation, number: int, *, attempt: int, from_current: bool
+) -> AdapterRelease | Abandoned:
+    """One attempt at a round: the release it made, or why it made none.
 
-    # 1. Roll call: which node hosts which site?
-    federation.progress.begin(f"round {number}: roll call")
-    hosts = federation.roll_call.hosts(enough=federation.quorum, deadline_s=limits.deadline_s)
-    outcomes = {site: left_out(site, "no node hosts this site") for site in federation.sites}
+    `from_current` leaves the candidate aside, from which an earlier attempt got nothing.
+    """
+    settings, releases = federation.settings, federation.releases
+    started = time.monotonic()
 
-    # 2. Plan, one for all sites.
-    steps = settings.learning.local_steps
-    plan = round_plan(settings, release, federation.name, round_number=number, steps=steps)
-    admission = Admission(plan, release.shared, expected_sites=hosts, settings=limits)
-    combine = aggregator(settings.method, release.shared, limits.measure_error)
+    # 1. Start from the candidate, so that sites judge it while they are asked anyway.
+    current, candidate = releases.current(), federation.candidate()
+    first = current if candidate is None or from_current else candidate
 
-    # 3. Send plan and release; take the answers as they come.
-    federation.progress.begin(f"round {number}")
-    sent = messages(CONTRIBUTE, plan, release.shared, hosts)
-    for answer in exchange(federation.grid, sent, deadline_s=limits.deadline_s):
-        site = answer.receiver
-        try:
-            # 4. Admit,
-            update = read_update(answer.records())
-            norm = admission.admit(update, addressed_to=site)
-        except UpdateRefused as refused:
-            outcomes[site] = left_out(site, str(refused), bytes_down=sent_bytes)
-        else:
-            # 5. aggregate, and forget the update.
-            tick = time.monotonic()
-            combine.add(update)
-            aggregation_s += time.monotonic() - tick
-            outcomes[site] = admitted(update, norm=norm, bytes_down=sent_bytes)
-        federation.progress.heard()
-    losses = [outcome.heldout_loss for outcome in outcomes.values() if outcome.admitted]
-    if len(losses) < federation.quorum:
-        return tuple(outcomes.values())
-    tick = time.monotonic()
-    combined = combine.finish()
-    shared = add(release.shared, combined.delta)
-    aggregation_s += time.monotonic() - tick
+    # 2. Plan, one for all sites; 3. collect what they learn.
+    plan = round_plan(
+        settings,
+        first,
+        current_release=current.number,
+        round_number=number,
+        steps=settings.learning.local_steps,
+    )
+    got = collect(federation, first, plan, attempt=attempt)
+    if len(got.fresh) < federation.quorum:
+        return Abandoned(
+            reason=f"{len(got.fresh)} of {len(federation.sites)} sites were admitted, "
+            f"{federation.quorum} are needed. Left out: {reasons(got.outcomes.values())}",
+            candidate_useless=first is candidate and got.answered > 0 and not got.fresh,
+        )
 
-    # 6. Release.
-    made = federation.releases.publish(
+    # 4. The gate, before anything is built on the candidate.
+    if candidate is not None:
+        verdict = _pass_gate(federation, candidate, current, got, judged=first is candidate)
+        federation.show_releases()
+        if verdict is not None and not verdict.passed and first is candidate:
+            return Abandoned(reason=verdict.reason, candidate_refused=True)
+
+    # 5. Aggregate; 6. release, its optimiser state and its report on the disk before it.
+    shared, error = _aggregate(federation, first, plan, got)
+    losses = [got.outcomes[site].heldout_loss for site in got.fresh]
+    report = RoundReport(
+        round_number=number,
+        release_number=releases.next_number(),
+        method=settings.method,
+        outcomes=tuple(got.outcomes.values()),
+        mean_heldout_loss=fmean(losses),
+        aggregation_error=error,
+        aggregation_seconds=got.aggregation_s,
+        seconds=time.monotonic() - started,
+        attempt=attempt,
+        late=federation.stragglers.tell(),
+        verdict=federation.verdicts.of(releases.numbers()[-1]),
+    )
+    federation.log.prepare(report)
+    made = releases.publish(
         shared,
         round_number=number,
         method=settings.method,
-        parent_digest=digest(release.shared),
+        parent_digest=digest(first.shared),
         metrics={"sites": len(losses), "mean_heldout_loss": fmean(losses)},
     )
+    federation.show_releases()
 
     # 7. Report.
-    report = RoundReport(
-        round_number=number,
-        release_number=made.number,
-        method=settings.method,
-        outcomes=tuple(outcomes.values()),
-        mean_heldout_loss=fmean(losses),
-        aggregation_error=combined.error,
-        aggregation_seconds=aggregation_s,
-        seconds=time.monotonic() - started,
-    )
+    report = replace(report, release_number=made.number, seconds=time.monotonic() - started)
     federation.log.append(report)
     _log.info("round %d: %s", number, describe(report))
     return made
+
+
+def _pass_gate(
+    federation: Federation,
+    candidate: AdapterRelease,
+    current: AdapterRelease,
+    got: Collected,
+    *,
+    judged: bool,
+) -> Verdict | None:
+    """The verdict on the candidate; None while it stays one."""
+    if judged:
+        return federation.gate.decide(candidate.number, current.number, got.judgements)
+    return federation.gate.keep_back(
+        candidate.number, current.number, "sites could learn from the current release, not from it"
+    )
+
+
+def _aggregate(
+    federation: Federation, first: AdapterRelease, plan: RoundPlan, got: Collected
+) -> tuple[Adapter, float]:
+    """(the new shared part, the aggregation's error); keeps the optimiser's state on the disk."""
+    limits, folder = federation.settings.federation, federation.optimizer_folder
+    tick = time.monotonic()
+    federation.stragglers.use(got.combine, plan, got.admission, fresh=got.fresh)
+    combined = got.combine.finish()
+    optimizer = server_optimizer(limits.server_optimizer, limits.server_learning_rate)
+    if state := optimizer_state.load(folder, release_number=first.number):
+        optimizer.load(state)
+    shared = add(first.shared, optimizer.step(combined.delta))
+    optimizer_state.save(
+        folder, optimizer.state(), release_number=federation.releases.next_number()
+    )
+    got.aggregation_s += time.monotonic() - tick
+    return shared, combined.error

@@ -14,7 +14,9 @@ from clients.adapter_shelf import newest_shelf
 from clients.learning.flower_app import app as client_app
 from fl import adapter_file
 from fl.adapter import digest
+from fl.flower_records import CONTRIBUTE, JUDGE, SETTLE
 from fl.settings import Settings, load
+from fl.signing import cloud_key
 from fl.site_list import site_folder
 from server.federation.flower_app import app as server_app
 from server.federation.round_log import RoundLog, read_status
@@ -50,7 +52,7 @@ def test_two_rounds_and_a_delivery(arguments: list[str]) -> None:
     settings, _ = federate(arguments, "rounds=2", "name=walk")
 
     folder = settings.run_dir / "federations" / "001"
-    reports, releases = RoundLog(folder).reports(), Releases(folder / "releases")
+    reports, releases = RoundLog(folder).reports(), releases_of(settings)
     status = read_status(folder)
     assert status is not None
     assert (status.state, status.message) == ("completed", "")
@@ -68,9 +70,9 @@ def test_two_rounds_and_a_delivery(arguments: list[str]) -> None:
     for site in SITES:
         shelf = newest_shelf(settings, site)
         assert shelf is not None
-        held = shelf.release()
+        held = shelf.current()
         assert held is not None
-        assert (held[0], digest(held[1])) == (2, digest(last.shared))
+        assert (held.number, held.manifest) == (2, last.manifest)
         assert shelf.personal() is not None
     deliveries = json.loads((folder / "deliveries.json").read_text())
     assert [d["site_id"] for d in deliveries] == list(SITES)
@@ -85,7 +87,7 @@ def test_nothing_private_leaves_a_site(arguments: list[str]) -> None:
         if file.is_file():
             assert CANARY.encode() not in file.read_bytes(), file
     replies = list(_messages_of(grid))
-    assert len(replies) == 2 * len(SITES)
+    assert len(replies) == 3 * len(SITES)  # update, judgement, delivery
     personal = newest_shelf(settings, "elm")
     assert personal is not None
     kept = personal.personal()
@@ -103,15 +105,19 @@ def test_nothing_private_leaves_a_site(arguments: list[str]) -> None:
 
 
 def _messages_of(grid: DirectGrid) -> list[Message]:
-    return [m for m in grid.answered if m.metadata.message_type in ("train", "evaluate")]
+    return [m for m in grid.answered if m.metadata.message_type in (CONTRIBUTE, JUDGE, SETTLE)]
+
+
+def releases_of(settings: Settings) -> Releases:
+    folder = settings.run_dir / "federations" / "001" / "releases"
+    return Releases(folder, federation="001", cloud_key=cloud_key(settings))
 
 
 def test_the_same_seed_gives_the_same_release_however_many_nodes(arguments: list[str]) -> None:
     releases = []
     for name, nodes in (("once", 2), ("again", 1)):
         settings, _ = federate(arguments, "rounds=2", f"name={name}", nodes=nodes)
-        folder = settings.run_dir / "federations" / "001" / "releases"
-        releases.append(digest(Releases(folder).current().shared))
+        releases.append(digest(releases_of(settings).current().shared))
     assert releases[0] == releases[1]
 
 

@@ -29,7 +29,8 @@ def make_tiny_federation(folder: Path, *, records: int = 12) -> list[str]:
         entries.append(f"  - {{id: {site}, place: {place}, book: {book}}}\n")
     config = folder / "tiny.yaml"
     config.write_text(
-        f"name: tiny\nvar: {folder / 'var'}\nedge: {{model: {edge}}}\nsites:\n{''.join(entries)}"
+        f"name: tiny\nvar: {folder / 'var'}\nkeys: {folder / 'var' / 'pki'}\n"
+        f"edge: {{model: {edge}}}\nsites:\n{''.join(entries)}"
         "learning: {rank: 2, personal_rank: 2, alpha: 4.0, target_modules: [c_attn], "
         "local_steps: 3, settle_steps: 2, bfloat16: 'off'}\n"
     )

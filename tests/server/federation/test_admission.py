@@ -9,21 +9,32 @@ import pytest
 
 from fl.adapter import Adapter, norm
 from fl.errors import UpdateRefused
+from fl.release import Judgement
 from fl.rounds import RoundPlan
 from fl.settings import FederationSettings
 from fl.update import AdapterUpdate
-from server.federation.admission import Admission
+from server.federation.admission import Admission, check_judgement
 from tests.fl.adapters import drawn, update
 
 RELEASE = drawn(0)
 NAMES = list(RELEASE.tensors)
 LIMITS = FederationSettings(
-    quorum=0.5, deadline_s=5, max_update_norm=50.0, max_examples=1000, measure_error=True
+    quorum=0.5,
+    deadline_s=5,
+    attempts=1,
+    late="record",
+    gate_tolerance=0.1,
+    server_optimizer="none",
+    server_learning_rate=0.1,
+    max_update_norm=50.0,
+    max_examples=1000,
+    measure_error=True,
 )
 PLAN = RoundPlan(
     federation="001",
     round_number=1,
     release_number=0,
+    current_release=0,
     learning_rate=0.1,
     local_steps=1,
     batch_tokens=64,
@@ -31,6 +42,7 @@ PLAN = RoundPlan(
     seed=0,
     deadline_s=5,
 )
+JUDGEMENT = Judgement(release_number=0, loss=1.0, current_number=0, current_loss=1.5)
 
 
 def admission() -> Admission:
@@ -103,6 +115,7 @@ FAULTS = [
     ("loss NaN", claims(train_loss=float("nan")), "train_loss must be a number"),
     ("loss as text", claims(train_loss="low"), "found a str"),
     ("negative seconds", claims(seconds=-1.0), "seconds must be a number"),
+    ("a judgement nobody asked for", claims(judgement=JUDGEMENT), "none was to be judged"),
     # freshness
     ("stale round", claims(round_number=0), "made for round 0, this is round 1"),
     ("future round", claims(round_number=2), "made for round 2"),
@@ -142,3 +155,22 @@ def test_a_site_counts_once_and_a_copy_of_another_site_not_at_all() -> None:
 def test_a_flipped_sign_passes_within_the_norm_bound() -> None:
     """One update alone does not tell; stated so that nobody believes otherwise."""
     assert admission().admit(scaled(-1), addressed_to="oslo") == pytest.approx(norm(drawn(1)))
+
+
+def test_a_judgement_compares_what_was_asked_with_sound_numbers() -> None:
+    plan = replace(PLAN, round_number=4, release_number=3, current_release=1)
+    good = Judgement(release_number=3, loss=1, current_number=1, current_loss=0.0)
+    check_judgement(good, plan)
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"release_number": 2}, "compares release 2 with release 1, release 3 was to be"),
+        ({"current_number": 3}, "compares release 3 with release 3"),
+        ({"release_number": True}, "compares release a bool"),
+        ({"loss": float("nan")}, "its judgement's loss must be a number, 0 or more, found nan"),
+        ({"loss": float("inf")}, "found a huge number"),
+        ({"current_loss": -1}, "its judgement's current_loss must be"),
+        ({"current_loss": 10**400}, "found a huge number"),
+        ({"loss": "low"}, "found a str"),
+    ]
+    for fields, said in bad:
+        with pytest.raises(UpdateRefused, match=said):
+            check_judgement(replace(good, **fields), plan)

@@ -1,0 +1,83 @@
+"""What a run of a federation works with. What it has reached stands on the disk, nowhere else."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.serverapp import Grid
+
+from fl.release import AdapterRelease
+from fl.settings import Settings
+from fl.signing import signing_key
+from fl.site_list import federated_sites
+from server.federation.exchange import Exchange
+from server.federation.gate import Gate
+from server.federation.progress import Progress
+from server.federation.roll_call import RollCall
+from server.federation.round_log import RoundLog
+from server.federation.stragglers import Stragglers
+from server.federation.verdicts import Verdicts
+from server.releases import Releases
+
+
+@dataclass(frozen=True, kw_only=True)
+class Federation:
+    """The parts of a run, made once."""
+
+    settings: Settings
+    sites: tuple[str, ...]
+    roll_call: RollCall
+    exchange: Exchange
+    stragglers: Stragglers
+    releases: Releases
+    verdicts: Verdicts
+    gate: Gate
+    optimizer_folder: Path
+    log: RoundLog
+    progress: Progress
+
+    @property
+    def quorum(self) -> int:
+        """How many admitted updates a release needs."""
+        return max(1, math.ceil(self.settings.federation.quorum * len(self.sites)))
+
+    def candidate(self) -> AdapterRelease | None:
+        """The release that waits for its verdict; None also where an operator made it current."""
+        candidate = self.releases.candidate()
+        if candidate is None or candidate.number == self.releases.current_number():
+            return None
+        return candidate
+
+    def newest(self) -> AdapterRelease:
+        """The release of the last round that was finished."""
+        newest = self.releases.newest()
+        assert newest is not None, "a run begins with release 0"
+        return newest
+
+    def show_releases(self) -> None:
+        """Tell in the status what the aliases name."""
+        aliases = self.releases.aliases
+        self.progress.releases(current=aliases.read("current"), candidate=aliases.read("candidate"))
+
+
+def open_federation(grid: Grid, settings: Settings, *, folder: Path, run_id: str) -> Federation:
+    """Put the parts together. From here on the status says that this run works on `folder`."""
+    sites = tuple(site.id for site in federated_sites(settings))
+    log = RoundLog(folder)
+    progress = Progress(log, run_id=run_id, rounds=settings.rounds, sites=len(sites))
+    releases = Releases(folder / "releases", federation=folder.name, key=signing_key(settings))
+    verdicts = Verdicts(folder)
+    roll_call = RollCall(grid, sites)
+    return Federation(
+        settings=settings,
+        sites=sites,
+        roll_call=roll_call,
+        exchange=Exchange(grid, roll_call),
+        stragglers=Stragglers(settings.federation, kept_back=verdicts.refused),
+        releases=releases,
+        verdicts=verdicts,
+        gate=Gate(releases, verdicts, tolerance=settings.federation.gate_tolerance),
+        optimizer_folder=folder / "optimizer",
+        log=log,
+        progress=progress,
+    )
