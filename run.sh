@@ -15,6 +15,11 @@ usage() {
   foundation   reads the public corpus; writes var/foundation: the small edge and cloud model
   books        reads the demo world; writes var/NAME-SEED/sites: prompt books and place cards
   simulate     reads the edge model and the books; writes var/NAME-SEED/federations and the shelves
+  federate     the same with real processes: SuperLink, edge services, SuperNodes, TLS, keys
+  cloud        the cloud's side for sites on other hosts, until Ctrl-C
+  site         FILE: one site on its own host, until Ctrl-C (configs/sites holds an example)
+  keys         SITE ...: makes var/pki, and the folder of keys that a site's host gets
+  releases     list, show N, verify, rollback [N]: what the rounds made, and which one is current
   serve        reads the cloud model; answers on service.address until Ctrl-C
   ask          reads a site's shelf and card; needs the service running; writes nothing
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
@@ -37,9 +42,18 @@ main() {
       wants_help "${@:2}" || check_books "${@:2}"
       exec "$PYTHON" -m server "$@"
       ;;
-    foundation | serve)
+    federate)
+      setup
+      wants_help "${@:2}" || federate_first "${@:2}"
+      exec "$PYTHON" -m server "$@"
+      ;;
+    foundation | serve | cloud | keys | releases)
       setup
       exec "$PYTHON" -m server "$@"
+      ;;
+    site)
+      setup
+      exec "$PYTHON" -m clients "$@"
       ;;
     books | ask)
       setup
@@ -83,6 +97,13 @@ everything() {
   printf '\nDone in %s s. ' "$SECONDS"
   printf 'Models: var/foundation. Books, releases, shelves, study: var/NAME-SEED (var/demo-0). '
   printf 'Logs: %s.\n' "$LOGS"
+}
+
+federate_first() { # what a federation on this machine starts from, made where it is missing
+  local settings=()
+  settings_of "$@"
+  step "$PYTHON" -m server foundation ${settings[@]+"${settings[@]}"}
+  step "$PYTHON" -m clients books ${settings[@]+"${settings[@]}"}
 }
 
 study() {
@@ -245,11 +266,17 @@ step() { # run a step; its own last line says why it failed, this one says where
 }
 
 check_books() { # a bad book is named before anything is trained
-  local settings=() argument
+  local settings=()
+  settings_of "$@"
+  "$PYTHON" -m clients check ${settings[@]+"${settings[@]}"}
+}
+
+settings_of() { # settings_of ARGUMENT...: those that are key=value, into the caller's `settings`
+  local argument
   for argument in "$@"; do
     [[ "$argument" == *=* && "$argument" != -* ]] && settings+=("$argument")
   done
-  "$PYTHON" -m clients check ${settings[@]+"${settings[@]}"}
+  return 0
 }
 
 wants_help() {

@@ -1,4 +1,4 @@
-"""The cloud's verbs: python -m server foundation | simulate | serve [key=value ...].
+"""The cloud's verbs: python -m server foundation | simulate | federate | cloud | serve | ...
 
 Exit codes: 0 done; 1 failed, with one sentence that says why; 2 wrong use.
 """
@@ -13,6 +13,8 @@ from rich.console import Console
 
 from fl.errors import NetGPTError, SettingsError
 from fl.settings import DEFAULT_CONFIG, Settings, load
+from server.key_verbs import keys
+from server.release_verbs import releases
 
 app = typer.Typer(
     help="The cloud's side of the project.",
@@ -60,16 +62,51 @@ def simulate(
     from server.federation.simulation import simulate as run_simulation
 
     console = Console()
-    given = [a for a in arguments or [] if not a.startswith("config=")]
-    chosen = [a.removeprefix("config=") for a in arguments or [] if a.startswith("config=")]
+    config, overrides = _split(arguments)
     folder = run_simulation(
-        settings,
-        config=chosen[-1] if chosen else DEFAULT_CONFIG,
-        overrides=given,
-        console=console,
-        federation=federation,
+        settings, config=config, overrides=overrides, console=console, federation=federation
     )
     console.print(f"  federation {folder.name}: {folder}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def federate(
+    arguments: Arguments = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest one that did not complete.")
+    ] = False,
+) -> None:
+    """Let all sites learn together, with the real processes of a deployment on this machine.
+
+    Starts a SuperLink (TLS, registered keys), the cloud service, and per site an edge service and a
+    SuperNode; stops all of them at the end. Reads the edge model and the books. Writes
+    var/NAME-SEED/federations/NUMBER, the shelves of the sites, var/pki and var/logs.
+    """
+    settings = _settings(arguments)
+    from server.deployment.federate import federate as carry_out
+
+    console = Console()
+    config, overrides = _split(arguments)
+    folder = carry_out(settings, config=config, overrides=overrides, console=console, resume=resume)
+    console.print(f"  federation {folder.name}: {folder}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def cloud(
+    arguments: Arguments = None,
+    new: Annotated[bool, typer.Option("--new", help="Begin another federation.")] = False,
+) -> None:
+    """The cloud's side for sites on other hosts, until Ctrl-C: rounds, releases, answers.
+
+    Listens on cloud.fleet (Flower's Fleet API alone, TLS) and service.address (mutual TLS beyond
+    this machine). Goes on with the newest federation. Reads the edge and the cloud model, var/pki.
+    Writes var/NAME-SEED/federations/NUMBER and var/logs.
+    """
+    settings = _settings(arguments)
+    from server.deployment.host_cloud import host_cloud
+
+    config, overrides = _split(arguments)
+    host_cloud(settings, config=config, overrides=overrides, console=Console(), new=new)
 
 
 @app.command()
@@ -83,6 +120,17 @@ def serve(arguments: Arguments = None) -> None:
     from server.service import serve as serve_until_stopped
 
     serve_until_stopped(settings)
+
+
+app.command()(keys)
+app.add_typer(releases, name="releases")
+
+
+def _split(arguments: list[str] | None) -> tuple[str, list[str]]:
+    """The configuration file and the key=value overrides, for processes that load them again."""
+    files = [a.removeprefix("config=") for a in arguments or [] if a.startswith("config=")]
+    overrides = [a for a in arguments or [] if not a.startswith("config=")]
+    return (files[-1] if files else DEFAULT_CONFIG), overrides
 
 
 def _settings(arguments: list[str] | None) -> Settings:

@@ -17,18 +17,40 @@ FORBIDDEN = {
     "server": ("clients", "tests"),
     "clients.learning": ("clients.asking",),
     "clients.asking": ("clients.learning",),
-    "server.federation": ("server.generation",),
-    "server.generation": ("server.federation",),
+    "clients.prompts": ("clients.learning", "clients.asking", "clients.edge_service"),
+    "server.federation": ("server.generation", "server.deployment"),
+    "server.generation": ("server.federation", "server.deployment"),
 }
 # framework -> the only places that import it
+_GRPC = (
+    "fl.wire",
+    "clients.asking.cloud_channel",
+    "clients.release_channel",
+    "clients.learning.courier",
+    "clients.edge_service",
+    "server.service",
+    "server.release_service",
+)
 AT_THE_RIM = {
     "flwr": ("fl.flower_records", "clients.learning.flower_app", "server.federation"),
     "omegaconf": ("fl.settings",),
     "peft": ("clients.edge_model",),
     "ray": (),
-    "grpc": ("fl.wire", "clients.asking.cloud_channel", "server.service"),
-    "grpc_health": ("fl.wire", "clients.asking.cloud_channel", "server.service"),
+    "grpc": _GRPC,
+    "grpc_health": _GRPC,
     "grpc_reflection": ("server.service",),
+    "httpx": ("server.deployment.fleet_gate",),
+    "starlette": ("server.deployment.fleet_gate",),
+    "uvicorn": ("server.deployment.fleet_gate",),
+    "cryptography": (
+        "fl.signing",
+        "fl.release_file",
+        "fl.tls_check",
+        "fl.wire",
+        "clients",
+        "server",
+    ),
+    "psutil": ("fl.process_group",),
 }
 FORBIDDEN_FILES = ("utils", "common", "helpers", "manager")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fl.process_group import MARKS, end_orphans
 from fl.settings import load
 from server.federation.round_log import RoundLog, read_status
-from server.federation.superlink import MARK, end_orphans
 from server.releases import Releases
 from tests.walks.tiny_federation import CANARY, SITES, make_tiny_federation
 
@@ -43,10 +43,10 @@ def started_by(pid: int) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            mark = process.environ().get(MARK, "")
+            marks = process.environ().get(MARKS, "").split(";")
         except psutil.Error:
             continue
-        if mark.startswith(f"{pid} "):
+        if any(mark.startswith(f"{pid} ") for mark in marks):
             found.append(process)
     return found
 
@@ -72,14 +72,15 @@ def test_a_whole_simulation(tmp_path: Path) -> None:
     folder = settings.run_dir / "federations" / "001"
     (report,) = RoundLog(folder).reports()
     assert [outcome.site_id for outcome in report.outcomes] == list(SITES)
-    assert Releases(folder / "releases").current().number == 1
+    assert Releases(folder / "releases", federation="001").current_number() == 1
     status = read_status(folder)
     assert status is not None
     assert status.state == "completed"
     # nothing is left running, and no prompt stands in any log
     assert started_by(process.pid) == []
-    assert list((settings.var_dir / "logs").iterdir())
-    for file in (settings.var_dir / "logs").iterdir():
+    logs = list((settings.var_dir / "logs").rglob("*.log"))
+    assert logs
+    for file in logs:
         assert CANARY not in file.read_text(errors="replace")
 
 
@@ -148,6 +149,6 @@ def test_a_run_whose_sites_all_fail_is_a_failure(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "0 of 2 sites were admitted" in errors
     assert "elm (the site failed: BookError)" in errors
-    (log,) = (tmp_path / "var" / "logs").iterdir()
+    (log,) = (tmp_path / "var" / "logs").rglob("*.log")
     assert "FederationError" in log.read_text()  # the ServerApp's own words are kept
     assert started_by(process.pid) == []
