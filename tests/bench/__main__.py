@@ -1,11 +1,14 @@
-"""python -m tests.bench [training|aggregation] [key=value ...]
+"""python -m tests.bench [training|aggregation|federation] [key=value ...]
 
-Measures, prints tables, writes var/bench/<name>.json. Without a name both run; that takes about
-five minutes on 2 cores. Nothing is downloaded.
+Measures, prints tables, writes var/bench/<name>.json. Without a name the first two run; that takes
+about five minutes on 2 cores. Nothing is downloaded.
 
 training      useful tokens (prompts and completions, no padding) per second of local LoRA training
               on a GPT-2-base shape: ours against transformers Trainer + PEFT. The bar is 3x.
 aggregation   seconds and peak memory of combining many sites' updates (GPT-2-base, r = 8)
+federation    seconds a round of real processes, split into training, transport and aggregation:
+              the edge service against Flower's default, training in the ClientApp. Needs
+              ./run.sh foundation; takes about four minutes
 
 slow=false          true: five pairs of three times as many tokens
 threads=2           torch threads
@@ -15,6 +18,8 @@ plain_batch=4       records of one batch of the plain loop
 batch_tokens=256    tokens of one of our batches: about as many as 4 records have
 learning_rate=0.002 of both loops
 sites=100           the larger number of sites; the smaller is 10
+federated_sites=2   sites of the federation
+rounds=4            its rounds; the first is left out of the mean
 var=var             folder for the results
 """
 
@@ -39,7 +44,8 @@ from tests.bench.aggregation import AggregationRun, growth_mb, measure
 
 BAR = 3.0
 FEW_SITES = 10
-SUITES = ("training", "aggregation")
+SUITES = ("training", "aggregation", "federation")
+BY_DEFAULT = ("training", "aggregation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,8 @@ class BenchSettings:
     batch_tokens: int = 256
     learning_rate: float = 0.002
     sites: int = 100
+    federated_sites: int = 2
+    rounds: int = 4
     var: str = "var"
 
 
@@ -66,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         suites, settings = parse(arguments)
         for suite in suites:
-            run = _training if suite == "training" else _aggregation
+            run = {"training": _training, "aggregation": _aggregation}.get(suite, _federation)
             _write(resolve(settings.var) / "bench" / f"{suite}.json", run(settings, console))
         console.print(f"Written to {resolve(settings.var) / 'bench'}")
     except SettingsError as error:
@@ -95,7 +103,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], BenchSettings]:
             )
     if given.get("slow"):
         given = {"pairs": 5, "tokens": 12_000, **given}
-    return suites or list(SUITES), BenchSettings(**given)
+    return suites or list(BY_DEFAULT), BenchSettings(**given)
 
 
 def _converted(key: str, value: str, kind: Any) -> Any:
@@ -174,6 +182,31 @@ def _aggregation(settings: BenchSettings, console: Console) -> dict[str, Any]:
     growth = growth_mb([run for run in runs if run.measure_error])
     console.print(f"From {FEW_SITES} to {settings.sites} sites the peak moves by {growth:+.1f} MB.")
     return {"machine": _machine(), "growth_mb": growth, "runs": [asdict(run) for run in runs]}
+
+
+def _federation(settings: BenchSettings, console: Console) -> dict[str, Any]:
+    from tests.bench.federation import measure as measure_rounds
+
+    with _progress(console) as progress:
+        task = progress.add_task("starting", total=None)
+        runs = measure_rounds(
+            sites=settings.federated_sites,
+            rounds=settings.rounds,
+            on_run=lambda text: progress.update(task, description=text),
+        )
+    table = Table(title=f"A round of {settings.federated_sites} sites in a deployment, seconds")
+    for column in ("training", "a round", "first round", "training", "transport", "aggregation"):
+        table.add_column(column, justify="left" if not table.columns else "right")
+    for r in runs:
+        parts = (r.seconds, r.first_round, r.training, r.transport, r.aggregation)
+        table.add_row(r.way, *(f"{part:.1f}" for part in parts))
+    console.print(table)
+    ours, default = runs
+    console.print(
+        f"Flower's default / ours: {default.seconds / ours.seconds:.1f}x. Held-out loss after the "
+        f"last round: {ours.heldout_loss:.3f} and {default.heldout_loss:.3f}."
+    )
+    return {"machine": _machine(), "runs": [asdict(run) for run in runs]}
 
 
 def _progress(console: Console) -> Progress:
