@@ -63,8 +63,10 @@ def federate(
                 # 2. The cloud.
                 cloud = Cloud(settings, group, config=config, overrides=overrides, say=say)
                 service = f"127.0.0.1:{free_port()}"
+                say("starting the cloud: SuperLink and cloud service")
                 cloud.start(gate=False, service_address=service)
                 # 3. The sites. They share this host's cores.
+                say(f"starting {len(sites)} sites: an edge service and a SuperNode each")
                 threads = max(1, (os.cpu_count() or 1) // len(sites))
                 for site_id, keys in bundles.items():
                     ours = {
