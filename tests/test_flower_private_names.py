@@ -13,10 +13,12 @@ def test_the_pinned_versions_are_installed() -> None:
 
 def test_private_names_are_there() -> None:
     from flwr.cli.build import build_fab_from_disk
+    from flwr.common.constant import ErrorCode
     from flwr.supercore.constant import DEFAULT_SIMULATION_CONFIG
     from flwr.supercore.task_identity import TaskIdentity
 
     assert callable(build_fab_from_disk)
+    assert ErrorCode.NODE_UNAVAILABLE != ErrorCode.CLIENT_APP_CRASHED  # lost messages are resent
     assert {"_task_id", "_run_id", "_node_id"} <= vars(TaskIdentity).keys()
     assert DEFAULT_SIMULATION_CONFIG.num_supernodes == 2  # what `flwr run .` uses
 
@@ -45,7 +47,7 @@ def test_the_switches_we_set_are_still_read() -> None:
     from flwr.supercore.superexec.run_superexec import _TASK_POLL_INTERVAL_ENV
     from ray._private.ray_constants import ENABLE_RAY_CLUSTERS_ENV_VAR
 
-    from server.federation.superlink import QUIET
+    from fl.flower_command import QUIET
 
     assert ENABLE_RAY_CLUSTERS_ENV_VAR in QUIET
 

@@ -212,7 +212,8 @@ def test_the_cloud_goes_and_comes_back(tmp_path: Path) -> None:
             site.until(lambda: in_use(client) == "001/2")
             assert written(client) != text
             site.until_said("cloud back")
-    assert sum("cloud away" in line for line in site.said) == 1
+            # while the cloud is there: that it goes away again may be said too
+            assert sum("cloud away" in line for line in site.said) == 1
 
 
 def test_a_damaged_release_on_the_shelf_is_not_served_but_fetched_anew(
