@@ -3,6 +3,7 @@
 Exit codes: 0 done; 1 failed, with one sentence that says why; 2 wrong use.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -209,6 +210,7 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run a verb; errors become one clear text and an exit code."""
     signal.signal(signal.SIGTERM, _stop)
+    os.umask(0o077)  # books, shelves and what else a site writes are for its owner alone
     try:
         app(standalone_mode=True)
     except SettingsError as error:

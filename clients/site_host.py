@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from clients.edge_service.edge_file import EDGE_KEY, edge_file
+from clients.edge_service.edge_file import EDGE_KEY, edge_file, read_edge_file
 from fl.errors import FederationError, SettingsError
 from fl.flower_command import flower_environment, free_port, installed
 from fl.process_group import Ended, ProcessGroup
@@ -45,7 +45,6 @@ def host(settings: Settings, arguments: Sequence[str], say: Callable[[str], None
     with ProcessGroup(folder=folder / "processes", logs=logs, stop_s=4.0) as group:
         # 2. The edge service: model, book, learning, asking.
         edge = edge_file(settings, site.id)
-        edge.unlink(missing_ok=True)
         group.start(_EDGE, [sys.executable, "-m", "clients", "edge", *arguments])
         _wait_for_edge_service(edge, group)
         # 3. The SuperNode: Flower's end of the line.
@@ -107,7 +106,9 @@ def _wait_for_cloud(settings: Settings, keys: Path, say: Callable[[str], None]) 
 def _wait_for_edge_service(file: Path, group: ProcessGroup) -> None:
     until = time.monotonic() + _READY_S
     while time.monotonic() < until and group.alive(_EDGE):
-        if file.is_file():
+        # a file may be there of one that was killed, or of one that somebody else has started
+        running = read_edge_file(file)
+        if running is not None and running.pid == group.pid(_EDGE):
             return
         time.sleep(0.05)
     raise FederationError(

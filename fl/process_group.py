@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -160,21 +161,38 @@ class ProcessGroup:
         members = [self._members.pop(name)] if name else list(self._members.values())
         if not name:
             self._members = {}
-        for member in members:
-            with contextlib.suppress(ProcessLookupError):
-                member.process.terminate()
-        until = time.monotonic() + self._stop_s
-        while any(m.process.poll() is None for m in members) and time.monotonic() < until:
-            time.sleep(0.05)
-        kill_marked(mark)
-        for member in members:
-            member.process.wait()
-        if not name:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        with _undisturbed():
+            for member in members:
+                with contextlib.suppress(ProcessLookupError):
+                    member.process.terminate()
+            until = time.monotonic() + self._stop_s
+            while any(m.process.poll() is None for m in members) and time.monotonic() < until:
+                time.sleep(0.05)
+            kill_marked(mark)
+            for member in members:
+                member.process.wait()
+            if not name:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def _own(self, name: str) -> str:
         """The mark of one process and what it starts."""
         return f"{self._mark} {name}"
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C must not leave half of them running; ending takes a few seconds only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in kept:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def end_orphans(folder: Path, *, clean: Callable[[Path], None] = lambda _: None) -> None:

@@ -153,7 +153,7 @@ def main() -> None:
         app()
     except NetGPTError as error:
         typer.echo(f"{error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
 
 
 if __name__ == "__main__":

@@ -89,17 +89,22 @@ class Cloud:
             while not self._group.alive(SUPERLINK):
                 self.look_after()
                 time.sleep(_POLL_S)
-            run_id = self.superlink.submit(
-                home(),
-                {
-                    "config": self._config,
-                    "overrides": join_overrides(self._overrides),
-                    "federation": federation,
-                },
-            )
-            follower.follow(run_id)
-            if self._follow(run_id, follower):
-                return
+            try:
+                run_id = self.superlink.submit(
+                    home(),
+                    {
+                        "config": self._config,
+                        "overrides": join_overrides(self._overrides),
+                        "federation": federation,
+                    },
+                )
+                follower.follow(run_id)
+                if self._follow(run_id, follower):
+                    return
+            except FederationError:
+                if self._group.alive(SUPERLINK):
+                    raise
+                # It died between two questions: the run is lost, as with any other death.
             self._say(f"federation {federation} goes on at its newest release")
         raise FederationError(
             f"The run of federation {federation} died {_MOST_RUNS} times; logs: {self._group.logs}"
@@ -116,7 +121,8 @@ class Cloud:
         started = self._group.start_again()
         if SUPERLINK in started:
             self.superlink.wait_until_ready()
-        if time.monotonic() - self._looked_for_keys > _LOOK_FOR_KEYS_S:
+        looked_s = time.monotonic() - self._looked_for_keys
+        if looked_s > _LOOK_FOR_KEYS_S and self._group.alive(SUPERLINK):
             self._register_sites()
         return started
 

@@ -23,6 +23,7 @@ from server.federation.flower_app import federation_folder
 from server.federation.follower import Follower
 from server.federation.readiness import require_books, require_model
 from server.federation.round_log import read_status
+from server.federation.strategy import STOPPED
 from server.keys import make_cloud_keys, make_site_keys
 from server.release_lock import lock
 
@@ -82,7 +83,7 @@ def federate(
                 # 4. The rounds.
                 cloud.carry_out(folder.name, follower)
         finally:
-            follower.close("it was stopped before its end")
+            follower.close(STOPPED)
     status = read_status(folder)
     if status is None or status.state != "completed":
         why = status.message if status and status.message else "its run never began."
@@ -95,7 +96,8 @@ def federate(
 def unfinished(settings: Settings) -> Path:
     """The newest federation of this run folder, unless it has completed."""
     federations = settings.run_dir / "federations"
-    found = sorted(federations.glob("[0-9]*"), key=lambda folder: int(folder.name))
+    folders = [folder for folder in federations.glob("*") if folder.name.isdecimal()]
+    found = sorted(folders, key=lambda folder: int(folder.name))
     if not found:
         raise FederationError(f"There is no federation in {federations} to go on with.")
     status = read_status(found[-1])

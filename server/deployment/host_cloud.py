@@ -22,6 +22,7 @@ from server.federation.flower_app import federation_folder
 from server.federation.follower import Follower
 from server.federation.readiness import require_model
 from server.federation.round_log import RunStatus, read_status
+from server.federation.strategy import STOPPED
 from server.keys import make_cloud_keys
 from server.release_lock import lock
 
@@ -57,36 +58,43 @@ def host_cloud(
     logs = settings.var_dir / "logs" / f"cloud-{time.strftime('%Y%m%d-%H%M%S')}"
     groups = settings.run_dir / "flower"
     groups.mkdir(parents=True, exist_ok=True)
-    with lock(groups), ProcessGroup(folder=groups, logs=logs) as group:
-        cloud = Cloud(settings, group, config=config, overrides=overrides, say=say)
-        cloud.start(gate=True, service_address=settings.service.address)
-        say(f"sites connect to {settings.cloud.fleet}; logs: {logs}")
-        folder = None if new else _newest(settings)
-        status = read_status(folder) if folder else None
-        if folder is None or not _is_done(status, settings):
-            folder = folder or federation_folder(settings)
-            follower = Follower(
-                folder.parent, rounds=settings.rounds, sites=len(sites), console=console
-            )
-            try:
-                with follower:
-                    cloud.carry_out(folder.name, follower)
-            finally:
-                follower.close("it was stopped before its end")
-            status = read_status(folder)
-            if status is None or status.state != "completed":
-                raise FederationError(
-                    f"Federation {folder.name} did not complete: "
-                    f"{status.message if status else 'its run never began.'} Logs: {logs}"
-                )
-        say(f"federation {folder.name} is complete; serving its releases until Ctrl-C")
-        while True:
-            cloud.look_after()
-            time.sleep(_POLL_S)
+    # answers that run get service.drain_s seconds
+    stop_s = settings.service.drain_s + 2
+    with lock(groups):
+        newest = None if new else _newest(settings)
+        done = newest is not None and _is_done(read_status(newest), settings)
+        folder = newest or federation_folder(settings)
+        follower = Follower(
+            folder.parent, rounds=settings.rounds, sites=len(sites), console=console
+        )
+        try:
+            with ProcessGroup(folder=groups, logs=logs, stop_s=stop_s) as group:
+                cloud = Cloud(settings, group, config=config, overrides=overrides, say=say)
+                cloud.start(gate=True, service_address=settings.service.address)
+                say(f"sites connect to {settings.cloud.fleet}; logs: {logs}")
+                if not done:
+                    with follower:
+                        cloud.carry_out(folder.name, follower)
+                    _require_completed(folder, logs)
+                say(f"federation {folder.name} is complete; serving its releases until Ctrl-C")
+                while True:
+                    cloud.look_after()
+                    time.sleep(_POLL_S)
+        finally:
+            # last, when the ServerApp can no longer say otherwise
+            follower.close(STOPPED)
+
+
+def _require_completed(folder: Path, logs: Path) -> None:
+    status = read_status(folder)
+    if status is None or status.state != "completed":
+        why = status.message if status else "its run never began."
+        raise FederationError(f"Federation {folder.name} did not complete: {why} Logs: {logs}")
 
 
 def _newest(settings: Settings) -> Path | None:
-    folders = (settings.run_dir / "federations").glob("[0-9]*")
+    found = (settings.run_dir / "federations").glob("*")
+    folders = [folder for folder in found if folder.name.isdecimal()]
     return max(folders, key=lambda folder: int(folder.name), default=None)
 
 

@@ -21,6 +21,7 @@ from fl.settings import Settings, home
 from fl.site_list import federated_sites
 from server.federation.follower import Follower
 from server.federation.readiness import require_ready
+from server.federation.strategy import STOPPED
 from server.federation.superlink import SuperLink
 
 _COMPLETED = "finished:completed"
@@ -95,7 +96,7 @@ def simulate(
                 superlink.keep_log(run_id)
     finally:
         shutil.rmtree(ray_folder, ignore_errors=True)
-        follower.close("it was stopped before its end")
+        follower.close(STOPPED)
     status = follower.status
     if status is None or status.state != "completed" or state != _COMPLETED:
         why = status.message if status and status.message else f"Flower's state of it is {state}"

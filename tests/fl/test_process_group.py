@@ -85,6 +85,29 @@ def test_what_does_not_listen_to_sigterm_is_killed(tmp_path: Path) -> None:
     assert not runs(pid)
 
 
+def test_a_second_interrupt_leaves_nothing_running_either(tmp_path: Path) -> None:
+    """Whoever is impatient presses Ctrl-C again while the first one is obeyed."""
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP
+    verb = (
+        "import sys, time\nfrom pathlib import Path\nfrom fl.process_group import ProcessGroup\n"
+        f"with ProcessGroup(folder=Path({str(tmp_path / 'groups')!r}), "
+        f"logs=Path({str(tmp_path)!r}), stop_s=1.5) as g:\n"
+        f"    g.start('stubborn', [sys.executable, '-c', {stubborn!r}])\n"
+        f"    while not g.log_file('stubborn').read_text(): time.sleep(0.02)\n"
+        "    print(g.pid('stubborn'), flush=True)\n    time.sleep(600)"
+    )
+    process = subprocess.Popen(
+        python(verb), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=30)
+    assert not runs(child)
+
+
 def test_a_group_inside_a_group_ends_with_the_outer_one(tmp_path: Path) -> None:
     """A verb `site` that `federate` started is killed with all that the site started."""
     inner = (
