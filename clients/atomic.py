@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from fl import durable
+
 _BEFORE = ".before"
 
 
@@ -27,7 +29,7 @@ def publish_folder(folder: Path, write: Callable[[Path], None]) -> None:
         if folder.exists():
             folder.rename(before)
         made.rename(folder)
-        _flush(folder.parent)
+        durable.sync_folder(folder.parent)
         if before.exists():
             shutil.rmtree(before)
     finally:
@@ -36,17 +38,7 @@ def publish_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 def publish_text(file: Path, text: str) -> None:
     """Make or replace a small file that only its owner may read."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # made as 0600
-    try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-        os.replace(name, file)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    _flush(file.parent)
+    durable.publish(file, text.encode(), mode=0o600)
 
 
 def recover(folder: Path) -> None:

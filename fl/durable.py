@@ -1,6 +1,7 @@
 """Bytes and names that are still there after a power cut. Raises OSError."""
 
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -19,3 +20,30 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def publish(file: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Make or replace a file so that a reader sees the old bytes or the new ones, never a part."""
+    aside = write_aside(file, data, mode=mode)
+    try:
+        aside.replace(file)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(file.parent)
+
+
+def write_aside(file: Path, data: bytes, *, mode: int) -> Path:
+    """Write the bytes of `file` under another name beside it, and wait until the disk has them."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # made as 0600
+    try:
+        with open(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fchmod(handle, mode)
+            os.fsync(handle)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)

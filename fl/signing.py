@@ -9,7 +9,6 @@ which fails where another process was faster: whoever came second reads the key 
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -85,7 +84,7 @@ def make_signing_key(keys_dir: Path) -> Ed25519PrivateKey:
         key = read_signing_key(private_file)
         pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         if not published or public_file.read_bytes() != pem:
-            _replace(public_file, pem, mode=0o644)
+            durable.publish(public_file, pem)
     except OSError as error:
         raise ReleaseError(
             f"The key that signs releases cannot be made in {keys_dir} ({error.strerror}). "
@@ -131,7 +130,7 @@ def _read(file: Path, *, remedy: str) -> bytes:
 
 def _write_once(file: Path, data: bytes) -> None:
     """Make the file with these bytes unless it is there, however it came there."""
-    aside = _write_aside(file, data, mode=0o600)
+    aside = durable.write_aside(file, data, mode=0o600)
     try:
         os.link(aside, file)
     except FileExistsError:
@@ -139,22 +138,3 @@ def _write_once(file: Path, data: bytes) -> None:
     finally:
         aside.unlink()
     durable.sync_folder(file.parent)
-
-
-def _replace(file: Path, data: bytes, *, mode: int) -> None:
-    _write_aside(file, data, mode=mode).replace(file)
-    durable.sync_folder(file.parent)
-
-
-def _write_aside(file: Path, data: bytes, *, mode: int) -> Path:
-    handle, aside = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # made as 0600
-    try:
-        with open(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fchmod(handle, mode)
-            os.fsync(handle)
-    except OSError:
-        Path(aside).unlink(missing_ok=True)
-        raise
-    return Path(aside)

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from fl.errors import SettingsError
 from fl.settings import Settings, load
 
 
@@ -28,11 +27,7 @@ def keys(
     site keys/sites/SITE, a folder that is copied to the site's host, unread by anyone else.
     """
     words = words or []
-    try:
-        settings = load([word for word in words if "=" in word])
-    except SettingsError as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(2) from None
+    settings = load([word for word in words if "=" in word])
     from server.keys import make_cloud_keys, make_site_keys
 
     make_cloud_keys(settings.keys_dir, hosts=[*_configured_hosts(settings), *(host or [])])

@@ -13,7 +13,6 @@ again, so what was handed out stays valid. Two processes may do this at the same
 """
 
 import fcntl
-import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -182,14 +181,6 @@ def _private_folder(folder: Path) -> None:
 
 
 def _write(file: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write aside, fsync, rename; nothing where the file holds these bytes already."""
-    if file.exists() and file.read_bytes() == data:
-        return
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    aside.unlink(missing_ok=True)  # left by a killed process that had this number
-    with open(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(file)
-    durable.sync_folder(file.parent)
+    """Publish the file; nothing where it holds these bytes already."""
+    if not file.exists() or file.read_bytes() != data:
+        durable.publish(file, data, mode=mode)

@@ -1,12 +1,12 @@
 """Demo books: each demo site's private prompts and live facts, written into its own folder."""
 
 import json
-import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from clients.atomic import publish_text
 from fl.demo_world.places import (
     ALL_INTENTS,
     BOOK_SIZES,
@@ -52,9 +52,9 @@ def write_demo_books(settings: Settings) -> Iterator[WrittenBook]:
         train, heldout = draw_book(site, size=size, seed=settings.seed)
         folder = site_folder(settings, site.id)
         lines = [_line(r, "train") for r in train] + [_line(r, "val") for r in heldout]
-        _publish(folder / "book.jsonl", "\n".join(lines) + "\n")
+        publish_text(folder / "book.jsonl", "\n".join(lines) + "\n")
         if not (folder / "place.json").exists():
-            _publish(
+            publish_text(
                 folder / "place.json", json.dumps(_live_facts(site, settings.seed), indent=2) + "\n"
             )
         yield WrittenBook(
@@ -107,14 +107,3 @@ def _line(request: DemoRequest, split: str) -> str:
         "marks": {"fact": request.facts, "habit": request.habits},
     }
     return json.dumps(record, ensure_ascii=False)
-
-
-def _publish(path: Path, text: str) -> None:
-    """Write aside, fsync, rename: a killed run leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(path.suffix + ".writing")
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)

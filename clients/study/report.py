@@ -1,7 +1,6 @@
 """The study as people read it: Markdown tables over one or more seeds, and the same as JSON."""
 
 import json
-import os
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from clients.study.results import (
     ArmScore,
     SeedStudy,
 )
+from fl import durable
 
 NLL_ARMS = (BASE, LOCAL, SHARED, PERSONAL, CENTRAL)
 ALL_ARMS = (*NLL_ARMS, TEMPLATE)
@@ -28,8 +28,9 @@ def write_study(folder: Path, studies: Sequence[SeedStudy]) -> str:
     """Publish study.md and study.json in `folder`; return the Markdown."""
     text = markdown(studies)
     folder.mkdir(parents=True, exist_ok=True)
-    _publish(folder / "study.md", text)
-    _publish(folder / "study.json", json.dumps([asdict(s) for s in studies], indent=2) + "\n")
+    as_json = json.dumps([asdict(s) for s in studies], indent=2) + "\n"
+    durable.publish(folder / "study.md", text.encode())
+    durable.publish(folder / "study.json", as_json.encode())
     return text
 
 
@@ -174,9 +175,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in [header, ["-" * w for w in widths], *rows]
     ]
     return "\n".join(lines)
-
-
-def _publish(path: Path, text: str) -> None:
-    aside = path.with_suffix(path.suffix + ".writing")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

@@ -22,7 +22,7 @@ from server.deployment.cloud import Cloud
 from server.federation.flower_app import federation_folder
 from server.federation.follower import Follower
 from server.federation.readiness import require_books, require_model
-from server.federation.round_log import read_status
+from server.federation.round_log import is_complete, newest_federation, read_status
 from server.federation.strategy import STOPPED
 from server.keys import make_cloud_keys, make_site_keys
 from server.release_lock import lock
@@ -95,15 +95,13 @@ def federate(
 
 def unfinished(settings: Settings) -> Path:
     """The newest federation of this run folder, unless it has completed."""
-    federations = settings.run_dir / "federations"
-    folders = [folder for folder in federations.glob("*") if folder.name.isdecimal()]
-    found = sorted(folders, key=lambda folder: int(folder.name))
-    if not found:
-        raise FederationError(f"There is no federation in {federations} to go on with.")
-    status = read_status(found[-1])
-    if status is not None and status.state == "completed" and status.rounds_done >= settings.rounds:
+    found = newest_federation(settings.run_dir)
+    if found is None:
+        raise FederationError(f"There is no federation in {settings.run_dir} to go on with.")
+    status = read_status(found)
+    if status is not None and is_complete(status, settings.rounds):
         raise FederationError(
-            f"Federation {found[-1].name} has completed its {status.rounds_done} rounds. "
+            f"Federation {found.name} has completed its {status.rounds_done} rounds. "
             "Ask for more rounds, or leave --resume out for a new one."
         )
-    return found[-1]
+    return found

@@ -21,7 +21,7 @@ from server.deployment.cloud import Cloud
 from server.federation.flower_app import federation_folder
 from server.federation.follower import Follower
 from server.federation.readiness import require_model
-from server.federation.round_log import RunStatus, read_status
+from server.federation.round_log import is_complete, newest_federation, read_status
 from server.federation.strategy import STOPPED
 from server.keys import make_cloud_keys
 from server.release_lock import lock
@@ -61,8 +61,8 @@ def host_cloud(
     # answers that run get service.drain_s seconds
     stop_s = settings.service.drain_s + 2
     with lock(groups):
-        newest = None if new else _newest(settings)
-        done = newest is not None and _is_done(read_status(newest), settings)
+        newest = None if new else newest_federation(settings.run_dir)
+        done = newest is not None and is_complete(read_status(newest), settings.rounds)
         folder = newest or federation_folder(settings)
         follower = Follower(
             folder.parent, rounds=settings.rounds, sites=len(sites), console=console
@@ -70,7 +70,8 @@ def host_cloud(
         try:
             with ProcessGroup(folder=groups, logs=logs, stop_s=stop_s) as group:
                 cloud = Cloud(settings, group, config=config, overrides=overrides, say=say)
-                cloud.start(gate=True, service_address=settings.service.address)
+                service = settings.service
+                cloud.start(gate=True, service_address=service.address, http=service.http)
                 say(f"sites connect to {settings.cloud.fleet}; logs: {logs}")
                 if not done:
                     with follower:
@@ -90,15 +91,3 @@ def _require_completed(folder: Path, logs: Path) -> None:
     if status is None or status.state != "completed":
         why = status.message if status else "its run never began."
         raise FederationError(f"Federation {folder.name} did not complete: {why} Logs: {logs}")
-
-
-def _newest(settings: Settings) -> Path | None:
-    found = (settings.run_dir / "federations").glob("*")
-    folders = [folder for folder in found if folder.name.isdecimal()]
-    return max(folders, key=lambda folder: int(folder.name), default=None)
-
-
-def _is_done(status: RunStatus | None, settings: Settings) -> bool:
-    return (
-        status is not None and status.state == "completed" and status.rounds_done >= settings.rounds
-    )

@@ -41,6 +41,17 @@ class RunStatus:
     candidate: int | None = None
 
 
+def newest_federation(run_dir: Path) -> Path | None:
+    """The folder of the federation with the highest number; None before the first."""
+    folders = [f for f in (run_dir / "federations").glob("*") if f.name.isdecimal()]
+    return max(folders, key=lambda folder: int(folder.name), default=None)
+
+
+def is_complete(status: RunStatus | None, rounds: int) -> bool:
+    """Whether a run has done all of so many rounds."""
+    return status is not None and status.state == "completed" and status.rounds_done >= rounds
+
+
 class RoundLog:
     """The log of one federation, in its folder."""
 
