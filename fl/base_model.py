@@ -67,7 +67,7 @@ def read_base(folder: Path, target_modules: Sequence[str]) -> BaseModel:
     for target in target_modules:
         if not any(_matches(module, [target]) for module in layers):
             raise BaseModelError(
-                f"learning.target_modules names {target!r}, but {folder} has no such layer."
+                f"target_modules names {target!r}, but {folder} has no such layer."
             )
     return BaseModel(
         folder=folder,

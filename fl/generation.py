@@ -2,6 +2,16 @@
 
 from dataclasses import dataclass, field
 
+BASE = "base"  # the release of a model without an adapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """An earlier message of a conversation."""
+
+    role: str  # system | user | assistant
+    content: str = field(repr=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationRequest:
@@ -10,10 +20,13 @@ class GenerationRequest:
     request_id: str
     site_id: str
     prompt: str = field(repr=False)  # repr ends up in logs
-    max_new_tokens: int = 64
+    history: tuple[Turn, ...] = field(default=(), repr=False)  # what was said before `prompt`
+    plain: bool = False  # the model continues `prompt` as it is, in no format of questions
+    max_new_tokens: int | None = 64  # None: as many as fit, at most service.max_new_tokens
     temperature: float = 0.0  # 0 decodes greedily
     top_p: float = 1.0
     seed: int = 0
+    stop: tuple[str, ...] = field(default=(), repr=False)  # the answer ends before any of these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +42,10 @@ class Reply:
 
     text: str
     finish_reason: str  # stop | length | cancelled
-    prompt_tokens: int
-    completion_tokens: int
-    queue_seconds: float
+    prompt_tokens: int  # 0 where a remote engine does not say
+    completion_tokens: int  # the pieces, where a remote engine does not say
+    queue_seconds: float  # 0 for a remote engine: its queue is part of prefill_seconds
     prefill_seconds: float
     decode_seconds: float
     model_fingerprint: str
+    release: str = BASE  # the cloud adapter that answered, for instance "cloud/3"

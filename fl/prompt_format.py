@@ -2,9 +2,12 @@
 
 edge:   Card: <place card>\nRequest: <short prompt>\nEnriched:  ->  " <enriched prompt>" EOS
 cloud:  Request: <enriched prompt>\nAnswer:                     ->  " <answer>" EOS
+talk:   Request: <first>\nAnswer: <answer>\nRequest: <second>\nAnswer:
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from fl.generation import Turn
 
 
 def render_card(facts: Mapping[str, str]) -> str:
@@ -23,6 +26,17 @@ def edge_prompt(card: str, short: str) -> str:
 def cloud_prompt(request: str) -> str:
     """The cloud model's prompt for whatever arrived from a site."""
     return f"Request: {request}\nAnswer:"
+
+
+def conversation(history: Sequence[Turn], prompt: str) -> str:
+    """The cloud model's prompt for `prompt` after what was said before it, oldest first.
+
+    What the system said goes first, wherever it stood: the model knows no format for it.
+    """
+    told = [turn.content for turn in history if turn.role == "system"]
+    marks = {"user": "Request", "assistant": "Answer"}
+    turns = [f"{marks[turn.role]}: {turn.content}" for turn in history if turn.role in marks]
+    return "\n".join([*told, *turns, cloud_prompt(prompt)])
 
 
 def completion(text: str) -> str:

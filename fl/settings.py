@@ -29,6 +29,12 @@ DEFAULT_CONFIG = "configs/embedded.yaml"
 class EdgeSettings:
     model: str
     address: str
+    http: str
+    hosts: list[str]
+    insecure: bool
+    api_keys: str
+    requests_per_minute: int
+    certificates: str
     refresh_s: float
 
 
@@ -104,11 +110,46 @@ class AskingSettings:
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
     address: str
-    batch: int
+    http: str
+    insecure: bool
+    api_keys: str
+    requests_per_minute: int
+    client_certificates: bool
     queue: int
+    queue_tokens: int
     max_prompt_tokens: int
     max_new_tokens: int
     drain_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """What generates the cloud's answers."""
+
+    kind: str
+    weights: str
+    weights_tolerance: float
+    batch: int
+    cache_tokens: int
+    step_tokens: int
+    url: str
+    model: str
+    api: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningSettings:
+    """LoRA of the cloud's own model: the verb `tune-cloud`."""
+
+    rank: int
+    alpha: float
+    target_modules: list[str]
+    learning_rate: float
+    steps: int
+    batch_tokens: int
+    records: int
+    heldout: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +194,8 @@ class Settings:
     federation: FederationSettings
     asking: AskingSettings
     service: ServiceSettings
+    engine: EngineSettings
+    tuning: TuningSettings
     study: StudySettings
 
     @property

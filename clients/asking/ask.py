@@ -142,7 +142,7 @@ def answer_many(
     site_id: str,
     on_answer: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """Disclose many prompts and get their answers, in order; twice `service.batch` at a time.
+    """Disclose many prompts and get their answers, in order; twice `engine.batch` at a time.
 
     `on_answer` sees how many are done. The first failure is raised, and what waits is dropped.
     """
@@ -150,7 +150,7 @@ def answer_many(
         _request(disclose(prompt, settings.asking), settings, site_id) for prompt in prompts
     ]
     # The cloud decodes one batch while the next one gathers.
-    in_flight = max(1, min(settings.service.queue, 2 * settings.service.batch))
+    in_flight = max(1, min(settings.service.queue, 2 * settings.engine.batch))
     answers: list[str] = []
     pool = ThreadPoolExecutor(max_workers=in_flight, thread_name_prefix="ask")
     try:

@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterable, Iterator
 
 from fl.errors import GenerationError
-from fl.generation import GenerationRequest, Reply, TextPiece
+from fl.generation import BASE, GenerationRequest, Reply, TextPiece, Turn
 from fl.site import SITE_NAME
 from fl.wire.netgpt.v1 import generation_pb2 as pb
 
 LONGEST_REQUEST_ID = 128  # characters
+MOST_STOPS, LONGEST_STOP = 8, 128  # characters
+ROLES = ("system", "user", "assistant")
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 
@@ -34,6 +36,9 @@ def request_to_wire(request: GenerationRequest) -> pb.GenerateRequest:
         temperature=request.temperature,
         top_p=request.top_p,
         seed=request.seed,
+        stop=request.stop,
+        plain=request.plain,
+        history=[pb.Turn(role=turn.role, content=turn.content) for turn in request.history],
     )
 
 
@@ -43,10 +48,13 @@ def request_from_wire(message: pb.GenerateRequest) -> GenerationRequest:
         request_id=message.request_id,
         site_id=message.site_id,
         prompt=message.prompt,
-        max_new_tokens=message.max_new_tokens,
+        max_new_tokens=message.max_new_tokens if message.HasField("max_new_tokens") else None,
         temperature=message.temperature,
         top_p=message.top_p if message.HasField("top_p") else 1.0,
         seed=message.seed,
+        stop=tuple(message.stop),
+        plain=message.plain,
+        history=tuple(Turn(role=turn.role, content=turn.content) for turn in message.history),
     )
     check_request(request)
     return request
@@ -67,7 +75,7 @@ def check_request(request: GenerationRequest) -> None:
         (bool(request.prompt.strip()), "prompt must not be empty"),
         (_is_text(request.prompt), "prompt must be valid Unicode (it holds lone surrogates)"),
         (
-            1 <= request.max_new_tokens <= INT32_MAX,
+            request.max_new_tokens is None or 1 <= request.max_new_tokens <= INT32_MAX,
             f"max_new_tokens must be at least 1, found {request.max_new_tokens}",
         ),
         (
@@ -82,6 +90,16 @@ def check_request(request: GenerationRequest) -> None:
             -INT64_MAX - 1 <= request.seed <= INT64_MAX,
             "seed must fit into a signed 64-bit integer",
         ),
+        (
+            len(request.stop) <= MOST_STOPS
+            and all(1 <= len(s) <= LONGEST_STOP and _is_text(s) for s in request.stop),
+            f"stop must be at most {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters each",
+        ),
+        (
+            all(turn.role in ROLES and _is_text(turn.content) for turn in request.history),
+            f"history must be valid Unicode said by {', '.join(ROLES)}",
+        ),
+        (not (request.plain and request.history), "a plain prompt has no history"),
     ]
     problems = [text for holds, text in checks if not holds]
     if problems:
@@ -90,9 +108,10 @@ def check_request(request: GenerationRequest) -> None:
         )
 
 
-def started_to_wire(model_fingerprint: str) -> pb.GenerateResponse:
+def started_to_wire(model_fingerprint: str, release: str) -> pb.GenerateResponse:
     """The first message of a stream."""
-    return pb.GenerateResponse(started=pb.Started(model_fingerprint=model_fingerprint))
+    started = pb.Started(model_fingerprint=model_fingerprint, release=release)
+    return pb.GenerateResponse(started=started)
 
 
 def event_to_wire(event: TextPiece | Reply) -> pb.GenerateResponse:
@@ -116,28 +135,32 @@ def events_from_wire(messages: Iterable[pb.GenerateResponse]) -> Iterator[TextPi
 
     Raises GenerationError (DATA_LOSS) where the stream is not started, pieces, one finished.
     """
-    fingerprint = ""
+    started = pb.Started()
     pieces: list[str] = []
     finished: pb.Finished | None = None
     for message in messages:
         kind = message.WhichOneof("event")
         if finished is not None:
             raise _broken_stream("a message after the end")
-        if kind == "started" and not fingerprint and message.started.model_fingerprint:
-            fingerprint = message.started.model_fingerprint
-        elif kind == "piece" and fingerprint:
+        if kind == "started" and not _begun(started) and _begun(message.started):
+            started = message.started
+        elif kind == "piece" and _begun(started):
             pieces.append(message.piece.text)
             yield TextPiece(text=message.piece.text)
-        elif kind == "finished" and fingerprint:
+        elif kind == "finished" and _begun(started):
             finished = message.finished
         else:
             raise _broken_stream(f"{kind or 'an empty message'} out of order")
     if finished is None:
         raise _broken_stream("no end")
-    yield _reply(finished, "".join(pieces), fingerprint)
+    yield _reply(finished, "".join(pieces), started)
 
 
-def _reply(finished: pb.Finished, text: str, fingerprint: str) -> Reply:
+def _begun(started: pb.Started) -> bool:
+    return bool(started.model_fingerprint)
+
+
+def _reply(finished: pb.Finished, text: str, started: pb.Started) -> Reply:
     reason = _REASON_FROM_WIRE.get(finished.finish_reason)
     if reason is None:
         raise _broken_stream(f"finish reason {finished.finish_reason}")
@@ -149,7 +172,8 @@ def _reply(finished: pb.Finished, text: str, fingerprint: str) -> Reply:
         queue_seconds=finished.queue_seconds,
         prefill_seconds=finished.prefill_seconds,
         decode_seconds=finished.decode_seconds,
-        model_fingerprint=fingerprint,
+        model_fingerprint=started.model_fingerprint,
+        release=started.release or BASE,
     )
 
 

@@ -1,6 +1,7 @@
 """What the service needs of anything that generates text."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from fl.errors import GenerationError
@@ -13,8 +14,23 @@ Event = TextPiece | Reply | GenerationError
 Deliver = Callable[[Event], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """How busy an engine is, at one moment. What an engine cannot know is 0."""
+
+    running: int  # requests
+    waiting: int  # requests
+    waiting_tokens: int  # prompt tokens of those that wait
+    cache_tokens: int  # of the key/value cache, in use
+    cache_limit: int  # engine.cache_tokens
+
+
 class Ticket(Protocol):
     """An accepted request."""
+
+    @property
+    def release(self) -> str:
+        """What answers it: "base", or a release of the cloud's adapter as in "cloud/3"."""
 
     def cancel(self) -> None:
         """Give the request up: it ends as `cancelled` within a decoding step. Safe to repeat."""
@@ -24,12 +40,24 @@ class Engine(Protocol):
     """A model that answers many requests at a time."""
 
     @property
+    def model_name(self) -> str:
+        """The model's name for people and for /v1/models."""
+
+    @property
     def model_fingerprint(self) -> str:
-        """sha256 of the answering model's files, hex."""
+        """sha256 of the answering model's files, hex; of a remote one, of its URL and name."""
+
+    @property
+    def release(self) -> str:
+        """What new requests are answered with: "base" or "cloud/3"."""
 
     @property
     def alive(self) -> bool:
         """Whether accepted requests still make progress."""
+
+    @property
+    def load(self) -> Load:
+        """How busy it is now."""
 
     def submit(self, request: GenerationRequest, deliver: Deliver) -> Ticket:
         """Accept a request or refuse it at once.

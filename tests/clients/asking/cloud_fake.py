@@ -41,7 +41,7 @@ def answer(*pieces: str) -> list[pb.GenerateResponse]:
         model_fingerprint=FINGERPRINT,
     )
     texts = [event_to_wire(TextPiece(text=piece)) for piece in pieces]
-    return [started_to_wire(FINGERPRINT), *texts, event_to_wire(reply)]
+    return [started_to_wire(FINGERPRINT, "base"), *texts, event_to_wire(reply)]
 
 
 @contextmanager

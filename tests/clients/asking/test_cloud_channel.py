@@ -75,7 +75,7 @@ def test_a_cloud_that_is_silent_is_given_up_after_the_deadline() -> None:
     release = threading.Event()
 
     def silent(*_: object) -> Iterator[pb.GenerateResponse]:
-        yield started_to_wire(FINGERPRINT)
+        yield started_to_wire(FINGERPRINT, "base")
         release.wait(30)
 
     with fake_cloud(silent) as cloud, CloudChannel(cloud.address, 0.3) as channel:

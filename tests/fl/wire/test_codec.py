@@ -73,7 +73,9 @@ def test_bad_fields_are_refused_by_name(field: str, value: object) -> None:
 
 
 def test_all_mistakes_are_named_together_and_the_prompt_is_not_quoted() -> None:
-    message = pb.GenerateRequest(prompt="secret words", temperature=math.nan)
+    message = pb.GenerateRequest(
+        prompt="secret words", temperature=math.nan, max_new_tokens=0
+    )
     with pytest.raises(GenerationError) as refused:
         codec.request_from_wire(message)
     for field in ("request_id", "site_id", "max_new_tokens", "temperature"):
@@ -83,7 +85,7 @@ def test_all_mistakes_are_named_together_and_the_prompt_is_not_quoted() -> None:
 
 def test_a_stream_comes_back_as_pieces_and_a_reply() -> None:
     messages = [
-        codec.started_to_wire("ab12"),
+        codec.started_to_wire("ab12", "base"),
         codec.event_to_wire(TextPiece(text="two ")),
         codec.event_to_wire(TextPiece(text="pieces")),
         codec.event_to_wire(REPLY),
@@ -92,7 +94,7 @@ def test_a_stream_comes_back_as_pieces_and_a_reply() -> None:
     assert events == [TextPiece(text="two "), TextPiece(text="pieces"), REPLY]
 
 
-STARTED, PIECE = codec.started_to_wire("ab12"), codec.event_to_wire(TextPiece(text="x"))
+STARTED, PIECE = codec.started_to_wire("ab12", "base"), codec.event_to_wire(TextPiece(text="x"))
 FINISHED = codec.event_to_wire(REPLY)
 
 

@@ -19,7 +19,7 @@ def test_a_changed_proto_is_noticed(
         copy = tmp_path / stubs.PROTO_FOLDER / file.name
         copy.parent.mkdir(parents=True, exist_ok=True)
         text = file.read_text()
-        copy.write_text(text.replace("string site_id = 2", "string site_id = 9"))
+        copy.write_text(text.replace("string site_id = 2", "string site_id = 99"))
     monkeypatch.setattr(stubs, "ROOT", tmp_path)
 
     assert stubs.main(["--check"]) == 1

@@ -1,84 +1,31 @@
-"""The embedded engine against its oracle, one-by-one `generate`, and against rude callers."""
+"""The embedded engine's life: admission, cancellation, failure, closing, a swap of the model."""
 
-import queue
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
 
-from fl.errors import BaseModelError, GenerationError
-from fl.generation import GenerationRequest, Reply, TextPiece
-from fl.prompt_format import cloud_prompt
-from fl.settings import ServiceSettings
+from fl.errors import GenerationError
+from fl.generation import GenerationRequest, TextPiece
 from server.generation.embedded import EmbeddedEngine
-from server.generation.engine import Event
+from server.generation.engine import Load
 from server.generation.loading import LanguageModel, load_language_model
+from tests.server.generation.engine_cases import (
+    SETTINGS,
+    GatedLlama,
+    Inbox,
+    ask_all,
+    new_engine,
+    oracle,
+    wanted,
+)
 from tests.tiny_models import make_tiny_cloud
 
-SERVICE = ServiceSettings(
-    address="127.0.0.1:0", batch=8, queue=32, max_prompt_tokens=120, max_new_tokens=64, drain_s=1
-)
 CANARY = "a prompt quoted by a library"
-PROMPTS = [
-    "a café",
-    "something much longer, with more words than the others",
-    "東京 🙂",
-    "x",
-    "tea?",
-]
-
-
-def wanted(prompt: str = "a café", new_tokens: int = 12, **fields: Any) -> GenerationRequest:
-    return GenerationRequest(
-        request_id="r", site_id="s", prompt=prompt, max_new_tokens=new_tokens, **fields
-    )
-
-
-class Inbox:
-    """Collects what an engine delivers to one request."""
-
-    def __init__(self) -> None:
-        self.events: queue.Queue[Event] = queue.Queue()
-
-    def end(self) -> tuple[str, Reply]:
-        """Wait for the end; the pieces joined, and the reply."""
-        pieces: list[str] = []
-        while True:
-            event = self.events.get(timeout=60)
-            if isinstance(event, GenerationError):
-                raise event
-            if isinstance(event, Reply):
-                assert self.events.empty()
-                return "".join(pieces), event
-            pieces.append(event.text)
-
-
-class PausedModel:
-    """The real model behind a gate: lets a test decide when each forward pass may happen."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.config, self.device = model.config, model.device
-        self.entered = threading.Semaphore(0)
-        self.allowed = threading.Semaphore(0)
-        self.batch_sizes: list[int] = []
-        self.fail_next = False
-
-    def __call__(self, **inputs: Any) -> Any:
-        self.batch_sizes.append(len(inputs["input_ids"]))
-        self.entered.release()
-        assert self.allowed.acquire(timeout=60)
-        if self.fail_next:
-            self.fail_next = False
-            raise RuntimeError(CANARY)
-        return self._model(**inputs)
+IDLE = Load(running=0, waiting=0, waiting_tokens=0, cache_tokens=0, cache_limit=1600)
 
 
 @pytest.fixture(scope="module")
@@ -88,108 +35,67 @@ def model(tiny_cloud: Path) -> LanguageModel:
 
 @pytest.fixture
 def engine(model: LanguageModel) -> Iterator[EmbeddedEngine]:
-    engine = EmbeddedEngine(model, SERVICE)
+    engine = new_engine(model)
     yield engine
     engine.close()
 
 
 @pytest.fixture
-def paused(model: LanguageModel) -> Iterator[tuple[EmbeddedEngine, PausedModel]]:
-    gate = PausedModel(model.model)
-    engine = EmbeddedEngine(replace(model, model=gate), replace(SERVICE, queue=3))
+def gated(model: LanguageModel) -> Iterator[tuple[EmbeddedEngine, GatedLlama]]:
+    gate = GatedLlama(model.network)
+    engine = new_engine(
+        replace(model, network=cast(Any, gate)), service=replace(SETTINGS.service, queue=3)
+    )
     yield engine, gate
     gate.allowed.release(10_000)
     engine.close()
 
 
-def oracle(model: LanguageModel, prompt: str, new_tokens: int) -> list[int]:
-    """Greedy continuation by transformers' own generate, alone, without the end mark."""
-    ids = torch.tensor([model.tokens.encode(cloud_prompt(prompt))])
-    output = model.model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=new_tokens,
-        do_sample=False,
-        eos_token_id=sorted(model.end_ids),
-        pad_token_id=0,
-    )
-    return [i for i in output[0, ids.shape[1] :].tolist() if i not in model.end_ids]
-
-
-def ask_all(engine: EmbeddedEngine, requests: list[GenerationRequest]) -> list[tuple[str, Reply]]:
-    inboxes = [Inbox() for _ in requests]
-    for request, inbox in zip(requests, inboxes, strict=True):
-        engine.submit(request, inbox.events.put)
-    return [inbox.end() for inbox in inboxes]
-
-
-def test_a_batch_answers_like_generate_alone(
-    paused: tuple[EmbeddedEngine, PausedModel], model: LanguageModel
+def test_requests_join_and_leave_at_any_step(
+    gated: tuple[EmbeddedEngine, GatedLlama], model: LanguageModel, tiny_cloud: Path
 ) -> None:
-    # While the gate holds one request, two of unequal length gather into a batch.
-    engine, gate = paused
-    lengths = [24, 7]
-    hold, inboxes = Inbox(), [Inbox() for _ in lengths]
-    engine.submit(wanted("hold", 1), hold.events.put)
+    engine, gate = gated
+    first, second = Inbox(), Inbox()
+    engine.submit(wanted("x", 4), first.events.put)
+    for _ in range(3):  # the prompt and two tokens
+        assert gate.entered.acquire(timeout=60)
+        gate.allowed.release()
     assert gate.entered.acquire(timeout=60)
-    for prompt, length, inbox in zip(PROMPTS, lengths, inboxes, strict=False):
-        engine.submit(wanted(prompt, length), inbox.events.put)
+    engine.submit(wanted("tea?", 5), second.events.put)  # while the fourth step runs
     gate.allowed.release(10_000)
 
-    for prompt, length, inbox in zip(PROMPTS, lengths, inboxes, strict=False):
+    for prompt, length, inbox in (("x", 4, first), ("tea?", 5, second)):
         text, reply = inbox.end()
-        ids = oracle(model, prompt, length)
+        ids = oracle(tiny_cloud, model, prompt, length)
         assert text == reply.text == model.tokens.decode(ids).lstrip()
         assert reply.completion_tokens == len(ids)
-    # hold alone; both together for 7 tokens; then the longer one alone in the batch
-    assert gate.batch_sizes == [1] + [2] * 7 + [1] * 17
+    x, tea = (len(model.tokens.prompt_ids(wanted(prompt))) for prompt in ("x", "tea?"))
+    alone = [(0, x), (1, 0), (1, 0), (1, 0)]
+    assert gate.steps == [*alone, (0, tea), (1, 0), (1, 0), (1, 0), (1, 0)]
 
 
-def test_many_requests_greedy_equal_generate(engine: EmbeddedEngine, model: LanguageModel) -> None:
-    requests = [wanted(f"{PROMPTS[i % 5]} {i}", 4 + i) for i in range(20)]
-
-    for request, (text, reply) in zip(requests, ask_all(engine, requests), strict=True):
-        ids = oracle(model, request.prompt, request.max_new_tokens)
-        assert text == reply.text == model.tokens.decode(ids).lstrip()
-        assert (reply.completion_tokens, reply.finish_reason) == (len(ids), "length")
-        assert reply.prompt_tokens == len(model.tokens.encode(cloud_prompt(request.prompt)))
-        assert min(reply.queue_seconds, reply.prefill_seconds, reply.decode_seconds) >= 0
-
-
-def test_an_end_mark_stops_and_shards_load(
-    tmp_path: Path, tiny_cloud: Path, model: LanguageModel
+def test_a_prompt_is_read_beside_answers_being_written(
+    gated: tuple[EmbeddedEngine, GatedLlama], model: LanguageModel, tiny_cloud: Path
 ) -> None:
-    ids = oracle(model, "a café", 12)
-    end_id = ids[6]
-    folder = tmp_path / "sharded"
-    shutil.copytree(tiny_cloud, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    network = AutoModelForCausalLM.from_pretrained(tiny_cloud)
-    network.generation_config.eos_token_id = [0, end_id]  # an ordinary token, as a second mark
-    network.save_pretrained(folder, max_shard_size="40KB")
-    assert len(list(folder.glob("*.safetensors"))) > 1
-    engine = EmbeddedEngine(load_language_model(folder), SERVICE)
+    engine, gate = gated
+    long = "word " * 11
+    tokens = len(model.tokens.prompt_ids(wanted(long)))
+    assert 48 < tokens <= 72  # three steps of engine.step_tokens
+    first, second = Inbox(), Inbox()
+    engine.submit(wanted("x", 8), first.events.put)
+    assert gate.entered.acquire(timeout=60)
+    engine.submit(wanted(long, 6), second.events.put)
+    gate.allowed.release(10_000)
 
-    [(text, reply)] = ask_all(engine, [wanted("a café", 12)])
-    engine.close()
-
-    before = ids[: ids.index(end_id)]
-    assert text == model.tokens.decode(before).lstrip()
-    assert (reply.finish_reason, reply.completion_tokens) == ("stop", len(before))
-
-
-def test_sampling_repeats_for_a_seed_and_differs_between_seeds(engine: EmbeddedEngine) -> None:
-    def sampled(seed: int, top_p: float = 1.0, temperature: float = 1.5) -> str:
-        request = wanted(temperature=temperature, top_p=top_p, seed=seed, new_tokens=20)
-        return ask_all(engine, [request])[0][0]
-
-    greedy = ask_all(engine, [wanted(new_tokens=20)])[0][0]
-    assert sampled(1) == sampled(1) != sampled(2)
-    assert sampled(1, top_p=1e-9) == greedy  # only the most probable token is left
-    assert sampled(1, temperature=1e-300) == greedy  # and no inf - inf
+    assert [inbox.end()[0] for inbox in (first, second)] == [
+        model.tokens.decode(oracle(tiny_cloud, model, prompt, length)).lstrip()
+        for prompt, length in (("x", 8), (long, 6))
+    ]
+    assert gate.steps[1:5] == [(1, 24), (1, 24), (1, tokens - 48), (2, 0)]
 
 
-def test_a_full_queue_refuses_at_once(paused: tuple[EmbeddedEngine, PausedModel]) -> None:
-    engine, gate = paused
+def test_a_full_queue_refuses_at_once(gated: tuple[EmbeddedEngine, GatedLlama]) -> None:
+    engine, gate = gated
     inboxes = [Inbox() for _ in range(3)]
     for inbox in inboxes:
         engine.submit(wanted(new_tokens=2), inbox.events.put)
@@ -204,8 +110,36 @@ def test_a_full_queue_refuses_at_once(paused: tuple[EmbeddedEngine, PausedModel]
     assert later.end()[1].finish_reason == "length"  # room again
 
 
-def test_cancellation_is_noticed_within_a_step(paused: tuple[EmbeddedEngine, PausedModel]) -> None:
-    engine, gate = paused
+def test_tokens_that_wait_are_bounded_too(model: LanguageModel) -> None:
+    gate = GatedLlama(model.network)
+    engine = new_engine(
+        replace(model, network=cast(Any, gate)),
+        engine=replace(SETTINGS.engine, batch=1),
+        service=replace(SETTINGS.service, queue_tokens=30),
+    )
+    one = len(model.tokens.prompt_ids(wanted("x")))
+    assert 2 * one <= 30 < 3 * one
+    inboxes = [Inbox() for _ in range(3)]
+    engine.submit(wanted("x", 2), inboxes[0].events.put)
+    assert gate.entered.acquire(timeout=60)  # it runs; the next two wait
+    for inbox in inboxes[1:]:
+        engine.submit(wanted("x", 2), inbox.events.put)
+    assert engine.load == Load(
+        running=1, waiting=2, waiting_tokens=2 * one, cache_tokens=1600, cache_limit=1600
+    )
+
+    with pytest.raises(GenerationError, match=r"service\.queue_tokens allows 30") as refused:
+        engine.submit(wanted("x", 2), Inbox().events.put)
+
+    assert refused.value.status == "RESOURCE_EXHAUSTED"
+    gate.allowed.release(10_000)
+    assert [inbox.end()[1].completion_tokens for inbox in inboxes] == [2, 2, 2]
+    assert engine.load == IDLE
+    engine.close()
+
+
+def test_cancellation_is_noticed_within_a_step(gated: tuple[EmbeddedEngine, GatedLlama]) -> None:
+    engine, gate = gated
     running, waiting = Inbox(), Inbox()
     run_ticket = engine.submit(wanted(new_tokens=60), running.events.put)
     assert gate.entered.acquire(timeout=60)
@@ -214,19 +148,20 @@ def test_cancellation_is_noticed_within_a_step(paused: tuple[EmbeddedEngine, Pau
     wait_ticket.cancel()
     _, waited = waiting.end()  # at once: the model stands still
     run_ticket.cancel()
-    gate.allowed.release(1)  # exactly the pass it is in
+    gate.allowed.release(1)  # exactly the step it is in
     _, ran = running.end()
 
     assert (waited.finish_reason, waited.completion_tokens) == ("cancelled", 0)
-    assert (ran.finish_reason, ran.completion_tokens) == ("cancelled", 0)
+    assert (ran.finish_reason, ran.completion_tokens) == ("cancelled", 1)
     run_ticket.cancel()  # safe to repeat
+    assert engine.load == IDLE
 
 
-def test_a_failing_batch_ends_alone_and_quotes_nothing(
-    paused: tuple[EmbeddedEngine, PausedModel], caplog: pytest.LogCaptureFixture
+def test_a_failing_step_ends_its_own_and_quotes_nothing(
+    gated: tuple[EmbeddedEngine, GatedLlama], caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine, gate = paused
-    gate.fail_next = True
+    engine, gate = gated
+    gate.error = RuntimeError(CANARY)
     gate.allowed.release(10_000)
     engine.submit(wanted(), (unlucky := Inbox()).events.put)
 
@@ -237,6 +172,7 @@ def test_a_failing_batch_ends_alone_and_quotes_nothing(
     assert failed.value.status == "INTERNAL"
     assert CANARY not in str(failed.value) + caplog.text
     assert "RuntimeError" in caplog.text
+    assert str(failed.value).split()[-1].rstrip(".") in caplog.text  # its id
     assert next_one.end()[1].completion_tokens == 3
     assert engine.alive
 
@@ -245,10 +181,12 @@ def test_a_failing_batch_ends_alone_and_quotes_nothing(
     ("request_", "expected"),
     [
         (wanted("word " * 200), "the limit is 120"),
+        (wanted("w" * 20_000), "the limit is 120 tokens"),
         (wanted(new_tokens=65), "at most 64"),
+        (wanted("", plain=True), "no token"),
     ],
 )
-def test_what_is_too_long_is_refused(
+def test_what_cannot_be_done_is_refused(
     engine: EmbeddedEngine, request_: GenerationRequest, expected: str
 ) -> None:
     with pytest.raises(GenerationError, match=expected) as refused:
@@ -256,20 +194,28 @@ def test_what_is_too_long_is_refused(
     assert refused.value.status == "INVALID_ARGUMENT"
 
 
-def test_prompt_and_answer_must_fit_the_models_positions(model: LanguageModel) -> None:
-    engine = EmbeddedEngine(model, replace(SERVICE, max_prompt_tokens=400, max_new_tokens=400))
-    for _ in range(SERVICE.queue + 1):  # a refused request does not stay counted
-        with pytest.raises(GenerationError, match="can be written after a prompt of"):
-            engine.submit(wanted("a café", 250), Inbox().events.put)
-    engine.close()
+def test_prompt_and_answer_must_fit_positions_and_cache(model: LanguageModel) -> None:
+    service = replace(SETTINGS.service, max_prompt_tokens=400, max_new_tokens=400)
+    small = replace(SETTINGS.engine, cache_tokens=60)
+    for engine in (new_engine(model, service=service), new_engine(model, engine=small)):
+        for _ in range(service.queue + 1):  # a refused request does not stay counted
+            with pytest.raises(GenerationError, match="can be written after a prompt of"):
+                engine.submit(wanted("a caf\u00e9", 250), Inbox().events.put)
+        # as many as fit, where nobody says how many
+        limit = 256 if engine.load.cache_limit == 1600 else 61
+        [(_, reply)] = ask_all(engine, [replace(wanted("x"), max_new_tokens=None)])
+        assert reply.prompt_tokens + reply.completion_tokens in (limit, reply.prompt_tokens + 64)
+        engine.close()
 
 
-def test_closing_cancels_refuses_and_ends(paused: tuple[EmbeddedEngine, PausedModel]) -> None:
-    engine, gate = paused
+def test_closing_cancels_refuses_and_ends(gated: tuple[EmbeddedEngine, GatedLlama]) -> None:
+    engine, gate = gated
     running, waiting = Inbox(), Inbox()
     engine.submit(wanted(), running.events.put)
     assert gate.entered.acquire(timeout=60)
     engine.submit(wanted(), waiting.events.put)
+    ended: list[str] = []
+    engine.on_close(lambda: ended.append("also"))
 
     closing = threading.Thread(target=engine.close)
     closing.start()
@@ -277,6 +223,7 @@ def test_closing_cancels_refuses_and_ends(paused: tuple[EmbeddedEngine, PausedMo
     closing.join(timeout=60)
 
     assert not engine.alive
+    assert ended == ["also"]
     assert running.end()[1].finish_reason == "cancelled"
     with pytest.raises(GenerationError) as refused:
         waiting.end()
@@ -285,10 +232,8 @@ def test_closing_cancels_refuses_and_ends(paused: tuple[EmbeddedEngine, PausedMo
     assert refused.value.status == late.value.status == "UNAVAILABLE"
 
 
-def test_pieces_arrive_while_the_answer_grows(
-    paused: tuple[EmbeddedEngine, PausedModel],
-) -> None:
-    engine, gate = paused
+def test_pieces_arrive_while_the_answer_grows(gated: tuple[EmbeddedEngine, GatedLlama]) -> None:
+    engine, gate = gated
     inbox = Inbox()
     engine.submit(wanted(new_tokens=30), inbox.events.put)
     gate.allowed.release(10)
@@ -301,18 +246,35 @@ def test_pieces_arrive_while_the_answer_grows(
     assert first.text + text == reply.text
 
 
-def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BaseModelError, match="holds no cloud model"):
-        load_language_model(tmp_path / "nothing")
+def test_a_swap_drops_no_stream(
+    gated: tuple[EmbeddedEngine, GatedLlama],
+    model: LanguageModel,
+    tiny_cloud: Path,
+    tmp_path: Path,
+) -> None:
+    engine, gate = gated
+    other_folder = make_tiny_cloud(tmp_path / "other", seed=5)
+    other = replace(load_language_model(other_folder), release="cloud/1")
+    old, new = Inbox(), Inbox()
+    old_ticket = engine.submit(wanted(new_tokens=20), old.events.put)
+    for _ in range(3):
+        assert gate.entered.acquire(timeout=60)
+        gate.allowed.release()
 
-    folder = make_tiny_cloud(tmp_path / "nan")
-    tensors = load_file(folder / "model.safetensors")
-    tensors["model.norm.weight"][0] = float("nan")
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(BaseModelError, match="not finite"):
-        load_language_model(folder)
+    engine.swap(other)
+    new_ticket = engine.submit(wanted(new_tokens=20), new.events.put)
+    gate.allowed.release(10_000)
 
-    del tensors["model.norm.weight"]
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(BaseModelError, match=r"lacks 1 .*norm"):
-        load_language_model(folder)
+    told = [inbox.end() for inbox in (old, new)]
+    assert (
+        (old_ticket.release, new_ticket.release)
+        == ("base", "cloud/1")
+        == tuple(reply.release for _, reply in told)
+    )
+    assert engine.release == "cloud/1"
+    assert [text for text, _ in told] == [
+        m.tokens.decode(oracle(folder, m, "a caf\u00e9", 20)).lstrip()
+        for folder, m in ((tiny_cloud, model), (other_folder, other))
+    ]
+    assert told[0][0] != told[1][0]
+    assert engine.load == IDLE  # nothing is kept of the old one

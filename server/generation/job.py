@@ -1,0 +1,73 @@
+"""One accepted request on its way through the embedded engine, and its one terminal event."""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from fl.errors import GenerationError
+from fl.generation import GenerationRequest, Reply, TextPiece
+from server.generation.batch import Row
+from server.generation.engine import Deliver
+from server.generation.loading import LanguageModel
+from server.generation.sampling import Sampler
+from server.generation.text_stream import TextStream
+
+
+@dataclass(eq=False, kw_only=True, repr=False)  # no repr: a job holds a prompt
+class Job:
+    """One accepted request. Times are perf_counter seconds."""
+
+    request: GenerationRequest
+    model: LanguageModel  # the one that was in use when it came
+    prompt_ids: list[int]
+    most_new: int  # tokens
+    deliver: Deliver
+    text: TextStream
+    sampler: Sampler
+    submitted_at: float
+    row: Row | None = field(default=None)  # while it runs
+    taken_at: float = 0.0  # 0 while waiting
+    first_at: float = 0.0  # 0 until the prompt was read
+    completion_tokens: int = 0
+    cancelled: bool = False  # asked for; noticed at the next step
+    ended: bool = False
+
+    @property
+    def need(self) -> int:
+        """Tokens it may hold in the cache; the last one written is not read again."""
+        return len(self.prompt_ids) + self.most_new - 1
+
+    def advance(self, token_id: int) -> str | None:
+        """Take the next token; the reason to end, or None to go on."""
+        if token_id in self.model.end_ids:
+            return "stop"
+        self.completion_tokens += 1
+        if piece := self.text.push(token_id):
+            self.deliver(TextPiece(text=piece))
+        if self.text.stopped:
+            return "stop"
+        return "length" if self.completion_tokens == self.most_new else None
+
+    def end(self, how: str | GenerationError) -> None:
+        """The one terminal event: what was held back and a reply with this reason, or an error."""
+        self.ended = True
+        if isinstance(how, GenerationError):
+            self.deliver(how)
+            return
+        if rest := self.text.finish():
+            self.deliver(TextPiece(text=rest))
+        now = perf_counter()
+        taken_at = self.taken_at or now
+        first_at = self.first_at or now
+        self.deliver(
+            Reply(
+                text=self.text.sent,
+                finish_reason=how,
+                prompt_tokens=len(self.prompt_ids),
+                completion_tokens=self.completion_tokens,
+                queue_seconds=taken_at - self.submitted_at,
+                prefill_seconds=first_at - taken_at,
+                decode_seconds=now - first_at,
+                model_fingerprint=self.model.fingerprint,
+                release=self.model.release,
+            )
+        )
