@@ -20,7 +20,9 @@ usage() {
   site         FILE: one site on its own host, until Ctrl-C (configs/sites holds an example)
   keys         SITE ...: makes var/pki, and the folder of keys that a site's host gets
   releases     list, show N, verify, rollback [N]: what the rounds made, and which one is current
-  serve        reads the cloud model; answers on service.address until Ctrl-C
+  serve        reads the cloud model; answers on service.address and service.http until Ctrl-C
+  tune-cloud   reads the cloud's corpus; writes var/NAME-SEED/cloud: a LoRA release of its model
+  export-gguf  reads the cloud model; writes it as one GGUF file for llama.cpp
   ask          reads a site's shelf and card; needs the service running; writes nothing
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
   test         runs the tests (slow=true: also those that take minutes)
@@ -47,15 +49,15 @@ main() {
       wants_help "${@:2}" || federate_first "${@:2}"
       exec "$PYTHON" -m server "$@"
       ;;
-    foundation | serve | cloud | keys | releases)
+    foundation | serve | cloud | keys | releases | tune-cloud)
       setup
       exec "$PYTHON" -m server "$@"
       ;;
-    site)
-      setup
-      exec "$PYTHON" -m clients "$@"
+    export-gguf)
+      setup gguf
+      exec "$PYTHON" -m server "$@"
       ;;
-    books | ask)
+    books | ask | site)
       setup
       exec "$PYTHON" -m clients "$@"
       ;;
@@ -86,7 +88,7 @@ everything() {
   step "$PYTHON" -m server simulate "$@"
   heading 5 "serve: the cloud's model behind gRPC"
   # a free port: another service may be running; the steps after find it in the run folder
-  start_service service.address=127.0.0.1:0 "$@"
+  start_service service.address=127.0.0.1:0 service.http=127.0.0.1:0 "$@"
   heading 6 "ask: three short prompts at three sites"
   step "$PYTHON" -m clients ask --demo "$@"
   heading 7 "study: what the federation brought"
@@ -119,7 +121,7 @@ study() {
     step "$PYTHON" -m server simulate "$@" "seed=$seed"
   done
   # Real text without answers needs no cloud.
-  if [[ $("$PYTHON" -m clients answers "$@") == true ]]; then start_service service.address=127.0.0.1:0 "$@"; fi
+  if [[ $("$PYTHON" -m clients answers "$@") == true ]]; then start_service service.address=127.0.0.1:0 service.http=none "$@"; fi
   step "$PYTHON" -m clients study "$@"
   stop_service
 }
@@ -166,7 +168,7 @@ start_service() {
     fi
     sleep 0.1
   done
-  sed -n 's/^netgpt.v1 on /  &/p' "$log"
+  sed -n 's/^netgpt.v1 on \|^openai on /  &/p' "$log"
 }
 
 stop_service() {
@@ -188,18 +190,19 @@ setup_verb() {
   echo "$VENV is ready."
 }
 
-setup() { # setup [test]: make .venv, or find in a moment that it is made
+setup() { # setup [EXTRA]: make .venv, or find in a moment that it is made
   local stamp="$VENV/.netgpt-setup" wanted
   # The editable install holds this folder's path, so a moved folder is set up again.
   wanted=$(cat pyproject.toml configs/constraints.txt run.sh <(pwd) | cksum)
   if [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]]; then
     make_environment
     echo "$wanted" >"$stamp"
-    rm -f "$stamp-test"
+    rm -f "$stamp"-*
   fi
-  if [[ "${1:-}" == test && "$(cat "$stamp-test" 2>/dev/null)" != "$wanted" ]]; then
-    with_spinner "installing what the tests need" pip_install --editable ".[test]"
-    echo "$wanted" >"$stamp-test"
+  local extra=${1:-}
+  if [[ -n "$extra" && "$(cat "$stamp-$extra" 2>/dev/null)" != "$wanted" ]]; then
+    with_spinner "installing what '$extra' needs" pip_install --editable ".[$extra]"
+    echo "$wanted" >"$stamp-$extra"
   fi
 }
 

@@ -13,8 +13,10 @@ from rich.console import Console
 
 from fl.errors import NetGPTError, SettingsError
 from fl.settings import DEFAULT_CONFIG, Settings, load
+from server.gguf_verb import export_gguf
 from server.key_verbs import keys
 from server.release_verbs import releases
+from server.tuning.verb import tune_cloud
 
 app = typer.Typer(
     help="The cloud's side of the project.",
@@ -123,6 +125,8 @@ def serve(arguments: Arguments = None) -> None:
 
 
 app.command()(keys)
+app.command("tune-cloud")(tune_cloud)
+app.command("export-gguf")(export_gguf)
 app.add_typer(releases, name="releases")
 
 
@@ -134,11 +138,7 @@ def _split(arguments: list[str] | None) -> tuple[str, list[str]]:
 
 
 def _settings(arguments: list[str] | None) -> Settings:
-    try:
-        return load(arguments or [])
-    except SettingsError as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(2) from None
+    return load(arguments or [])
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

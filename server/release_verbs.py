@@ -1,4 +1,7 @@
-"""The verbs `releases list | show | verify | rollback`: what rounds made, and what sites use."""
+"""The verbs `releases list | show | verify | rollback`: what rounds made, and what sites use.
+
+`--federation cloud` means the releases of the cloud's own adapter, which `tune-cloud` makes.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,15 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from fl.adapter import digest
-from fl.base_model import base_folder
-from fl.errors import BaseModelError, ReleaseError, SettingsError
-from fl.release import AdapterRelease, Verdict
+from fl.base_model import Side, base_folder
+from fl.errors import BaseModelError, ReleaseError
+from fl.release import Verdict
 from fl.settings import Settings, load
 from fl.signing import cloud_key
 from server.federation.verdicts import FILE as VERDICTS
 from server.federation.verdicts import read_verdicts
 from server.release_aliases import ALIASES
 from server.releases import Releases
+from server.tuning import store
 
 releases = typer.Typer(
     help="What the rounds made, and which release sites use.", no_args_is_help=True
@@ -36,7 +40,7 @@ NumberAndWords = Annotated[
     list[str] | None,
     typer.Argument(metavar="[NUMBER] [KEY=VALUE]...", help="A release; and settings as above."),
 ]
-Name = Annotated[str, typer.Option(help="Which federation; the newest one unless said.")]
+Name = Annotated[str, typer.Option(help="Which federation, or cloud; the newest unless said.")]
 
 _WIDE = 160  # columns of the table where no terminal says how wide it is
 
@@ -55,20 +59,16 @@ class _Opened:
 def list_verb(words: Words = None, federation: Name = "") -> None:
     """One line a release: what it is, what names it, how sites judged it.
 
-    Reads var/NAME-SEED/federations/NUMBER and verifies every release. Writes nothing.
+    Reads var/NAME-SEED/federations/NUMBER (or cloud) and verifies every release. Writes nothing.
     """
     opened = _open(words, federation)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("no", "round", "method"):
-        table.add_column(title, justify="left" if title == "method" else "right", no_wrap=True)
-    table.add_column("in use", no_wrap=True)
-    table.add_column("held-out loss", justify="right", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("made", no_wrap=True)
-    table.add_column("digest", no_wrap=True)
+    for title in ("no", "round", "method", "in use", "held-out loss", "size", "made", "digest"):
+        number = title in ("no", "round", "held-out loss", "size")
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
     table.add_column("verdict", overflow="fold")
-    for number in opened.releases.numbers():
-        table.add_row(*_row(opened, number))
+    for release in opened.releases.numbers():
+        table.add_row(*_row(opened, release))
     console = _console()
     console.print(_heading(opened), highlight=False, soft_wrap=True)
     console.print(table)
@@ -82,10 +82,9 @@ def show_verb(words: NumberAndWords = None, federation: Name = "") -> None:
     """
     number, words = _number_and_settings(words)
     opened = _open(words, federation)
-    release = (
-        opened.releases.current() if number is None else opened.releases.load(number)
-    )  # verified, or refused with the reason
-    folder = opened.releases.folder / str(release.number)
+    kept = opened.releases  # verifies what it reads, or refuses with the reason
+    release = kept.current() if number is None else kept.load(number)
+    folder = kept.folder / str(release.number)
     marks = ", ".join(_marks(opened, release.number)) or "not in use"
     typer.echo(f"release {release.number} of federation {opened.name}: {marks}")
     typer.echo(f"folder: {folder} ({_size(folder)}, made {_made(folder)})")
@@ -94,7 +93,7 @@ def show_verb(words: NumberAndWords = None, federation: Name = "") -> None:
     typer.echo("signature: good, made by the cloud's key\n")
     typer.echo(release.manifest.decode())
     typer.echo("In Python, with transformers and peft imported:")
-    typer.echo(f'  base = AutoModelForCausalLM.from_pretrained("{_base(opened.settings)}")')
+    typer.echo(f'  base = AutoModelForCausalLM.from_pretrained("{_base(opened)}")')
     typer.echo(f'  model = PeftModel.from_pretrained(base, "{folder}")')
 
 
@@ -102,13 +101,12 @@ def show_verb(words: NumberAndWords = None, federation: Name = "") -> None:
 def verify_verb(words: Words = None, federation: Name = "") -> None:
     """Check the signature and every file of every release; exit 1 if one is not as it was made.
 
-    Reads var/NAME-SEED/federations/NUMBER. Writes nothing.
+    Reads var/NAME-SEED/federations/NUMBER (or cloud). Writes nothing.
     """
     opened = _open(words, federation)
     typer.echo(_heading(opened))
     lines = list(_verified(opened))
-    for line, _ in lines:
-        typer.echo(f"  {line}")
+    typer.echo("\n".join(f"  {line}" for line, _ in lines))
     if not all(good for _, good in lines):
         raise typer.Exit(1)
 
@@ -139,24 +137,22 @@ def rollback_verb(
 
 
 def _open(words: list[str] | None, federation: str) -> _Opened:
-    try:
-        settings = load(words or [])
-    except SettingsError as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(2) from None
+    settings = load(words or [])
     federations = settings.run_dir / "federations"
-    found = [folder.parent.name for folder in federations.glob("*/releases")]
-    if not found or (federation and federation not in found):
-        said = f"no federation {federation}" if federation else "no federation with a release"
+    found = {folder.parent.name: folder for folder in federations.glob("*/releases")}
+    newest = max(found, key=lambda name: (len(name), name), default="")
+    if (folder := store.releases_folder(settings)).is_dir():
+        found[store.FEDERATION] = folder
+    name = federation or newest
+    if name not in found:
+        said = f"no federation {name}" if name else "no federation with a release"
         there = f" There is: {', '.join(sorted(found))}." if found else ""
         raise ReleaseError(f"There is {said} in {federations}.{there}")
-    name = federation or max(found, key=lambda n: (len(n), n))
+    folder = found[name]
     return _Opened(
         name=name,
-        releases=Releases(
-            federations / name / "releases", federation=name, cloud_key=cloud_key(settings)
-        ),
-        verdicts={v.release_number: v for v in read_verdicts(federations / name / VERDICTS)},
+        releases=Releases(folder, federation=name, cloud_key=cloud_key(settings)),
+        verdicts={v.release_number: v for v in read_verdicts(folder.parent / VERDICTS)},
         settings=settings,
     )
 
@@ -202,7 +198,8 @@ def _verified(opened: _Opened) -> Iterator[tuple[str, bool]]:
             yield f"release {number}: DAMAGED: {error}", False
         else:
             files = sum(1 for _ in (opened.releases.folder / str(number)).iterdir())
-            yield f"release {number}: good, {files} files, {_short(release)}", True
+            short = digest(release.shared)[:12]
+            yield f"release {number}: good, {files} files, digest {short}", True
     try:
         yield f"current: release {opened.releases.current().number}", True
     except ReleaseError as error:
@@ -226,19 +223,16 @@ def _verdict(opened: _Opened, number: int) -> str:
     )
 
 
-def _base(settings: Settings) -> str:
+def _base(opened: _Opened) -> str:
+    side: Side = "cloud" if opened.name == store.FEDERATION else "edge"
     try:
-        return str(base_folder(settings, "edge"))
+        return str(base_folder(opened.settings, side))
     except BaseModelError:
         return "BASE MODEL"
 
 
 def _heading(opened: _Opened) -> str:
     return f"federation {opened.name}, {opened.releases.folder}"
-
-
-def _short(release: AdapterRelease) -> str:
-    return f"digest {digest(release.shared)[:12]}"
 
 
 def _size(folder: Path) -> str:

@@ -1,13 +1,17 @@
-"""The cloud's endpoint: gRPC netgpt.v1, answers and releases, standard health and reflection.
+"""The cloud's endpoint: gRPC netgpt.v1 and, on a second port, the OpenAI-compatible HTTP API.
 
-Start: listen, releases SERVING -> load and probe the model -> all SERVING, one line on stdout.
+Start: listen, releases SERVING -> load and probe the model -> all SERVING, two lines on stdout.
 With cloud.model=none there is no model to load and no Generate; torch is not even imported.
-SIGTERM or SIGINT: NOT_SERVING, new calls UNAVAILABLE -> running answers get service.drain_s
-seconds -> the engine ends -> return. A second signal ends the waiting at once.
+SIGTERM or SIGINT: NOT_SERVING, new calls UNAVAILABLE or 503 -> running answers of both get
+service.drain_s seconds -> the engine ends -> return. A second signal ends the waiting at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -15,25 +19,44 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fl.errors import GenerationError
-from fl.generation import Reply
-from fl.settings import Settings
-from fl.wire.codec import event_to_wire, request_from_wire, started_to_wire
+from fl.openai_api.api_keys import ApiKeys, load_keys
+from fl.openai_api.gateway import Gateway
+from fl.openai_api.listener import HttpListener
+from fl.service_metrics import ServiceMetrics
+from fl.settings import Settings, resolve
 from fl.wire.netgpt.v1 import generation_pb2 as pb
 from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
 from fl.wire.netgpt.v1 import releases_pb2, releases_pb2_grpc
-from server.generation.engine import Engine, Event
+from server.generation.engine import Engine
+from server.generation.metered import metered
+from server.generation_service import GenerationService
+from server.http_backend import EngineBackend
 from server.release_service import ReleaseService
 from server.service_errors import StatusInterceptor
-from server.service_start import ADDRESS_FILE, bind, options, publish, stop_events, withdraw
+from server.service_start import (
+    ADDRESS_FILE,
+    HTTP_FILE,
+    bind,
+    certificates,
+    largest_request,
+    options,
+    publish,
+    stop_events,
+    withdraw,
+)
+
+log = logging.getLogger(__name__)
 
 GENERATION = pb.DESCRIPTOR.services_by_name["GenerationService"].full_name
 RELEASES = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name
+KEYS_VARIABLE = "NETGPT_API_KEYS"
 LOOK_EVERY_S = 0.5  # how often the engine is looked after
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
-Context = grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
+Say = Callable[[str], None]
+OpenEngine = Callable[[Settings, Say], Engine]
 
 
 def serve(settings: Settings) -> None:
@@ -41,95 +64,149 @@ def serve(settings: Settings) -> None:
     if settings.cloud.model == "none":
         asyncio.run(_serve(settings, None))
     else:
-        from server.generation.embedded import open_engine  # imports torch
+        from server.generation.opening import open_engine  # imports torch
 
         asyncio.run(_serve(settings, open_engine))
 
 
-async def _serve(settings: Settings, open_engine: Callable[[Settings], Engine] | None) -> None:
-    stop, hurry = stop_events()
+@dataclass(frozen=True)
+class _Ports:
+    """What listens, and who answers there."""
 
-    # 1. Listen: releases are there at once, and health can say that the model is still loading.
-    server = grpc.aio.server(interceptors=[StatusInterceptor()], options=options(settings))
+    server: grpc.aio.Server
+    address: str
+    http: HttpListener | None
+    gateway: Gateway
+    generation: GenerationService
+    backend: EngineBackend
+    statuses: Any
+
+    def put_into_use(self, engine: Engine | None) -> None:
+        """Answer with this engine from now on; None refuses."""
+        self.generation.engine = self.backend.engine = engine
+
+
+async def _serve(settings: Settings, open_engine: OpenEngine | None) -> None:
+    stop, hurry = stop_events()
+    said = _Said()
+    metrics = ServiceMetrics("cloud")
+
+    with ExitStack() as ending:
+        # 1. Listen: releases are there at once, and health can say that the model is loading.
+        ports = _listen(settings, metrics, generates=open_engine is not None)
+        if ports.http is not None:
+            ending.callback(ports.http.stop)
+        if open_engine is not None:
+            await _set_health(ports, _NOT_SERVING, health.OVERALL_HEALTH, GENERATION)
+        await ports.server.start()
+        await _set_health(ports, _SERVING, RELEASES)
+        engine: Engine | None = None
+        try:
+            # 2. Load and probe the model on a thread, then serve.
+            if ports.http is not None:
+                await asyncio.to_thread(ports.http.start, ports.gateway)
+            if open_engine is not None:
+                engine = metered(await asyncio.to_thread(open_engine, settings, said), metrics)
+            if not stop.is_set():
+                ports.put_into_use(engine)
+                ports.gateway.ready = True
+                names = [health.OVERALL_HEALTH, *([GENERATION] if engine is not None else [])]
+                await _set_health(ports, _SERVING, *names)
+                _tell(settings, ports, said)
+                await _until_stopped(stop, engine)
+        finally:
+            # 3. Drain: refuse new calls, let running ones finish, then end the engine.
+            await ports.statuses.enter_graceful_shutdown()
+            withdraw(settings.run_dir / ADDRESS_FILE, ports.address)
+            if ports.http is not None:
+                withdraw(settings.run_dir / HTTP_FILE, ports.http.url)
+            ports.put_into_use(None)
+            await _drain(ports, settings.service.drain_s, hurry)
+            if engine is not None:
+                await asyncio.to_thread(engine.close)
+
+
+def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> _Ports:
+    """Bind both ports. Raises SettingsError."""
+    service = settings.service
+    keys = load_keys(
+        resolve(service.api_keys) if service.api_keys else "",
+        variable=KEYS_VARIABLE,
+        per_minute=service.requests_per_minute,
+        setting="service.api_keys",
+    )
+    server = grpc.aio.server(interceptors=[StatusInterceptor(keys)], options=options(settings))
     statuses: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     releases_pb2_grpc.add_ReleaseServiceServicer_to_server(ReleaseService(settings), server)
     names = [RELEASES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    service = GenerationService()
-    if open_engine is not None:
-        pb_grpc.add_GenerationServiceServicer_to_server(service, server)
-        await _set_health(statuses, _NOT_SERVING, health.OVERALL_HEALTH, GENERATION)
+    generation, backend = GenerationService(), EngineBackend()
+    if generates:
+        pb_grpc.add_GenerationServiceServicer_to_server(generation, server)
         names.append(GENERATION)
     reflection.enable_server_reflection(names, server)
-    address = bind(server, settings)
-    await server.start()
-    await _set_health(statuses, _SERVING, RELEASES)
-
-    address_file = settings.run_dir / ADDRESS_FILE
-    engine: Engine | None = None
+    http = _http_listener(settings, keys)
+    gateway = Gateway(
+        backend,
+        keys=keys,
+        metrics=metrics,
+        largest_body=largest_request(settings),
+        on_error=lambda error_id, kind, frames: log.error(
+            "error %s: %s\n%s", error_id, kind, frames
+        ),
+        guard_metrics=http is not None and not http.local,
+    )
     try:
-        # 2. Load and probe the model on a thread, then serve.
-        if open_engine is not None:
-            engine = await asyncio.to_thread(open_engine, settings)
-        if not stop.is_set():
-            if engine is not None:
-                service.engine = engine
-                await _set_health(statuses, _SERVING, GENERATION)
-            await _set_health(statuses, _SERVING, health.OVERALL_HEALTH)
-            publish(address_file, address)
-            print(f"netgpt.v1 on {address}", flush=True)
-            await _until_stopped(stop, engine)
-    finally:
-        # 3. Drain: refuse new calls, let running ones finish, then end the engine.
-        await statuses.enter_graceful_shutdown()
-        withdraw(address_file, address)
-        service.engine = None
-        await _stop(server, settings.service.drain_s, hurry)
-        if engine is not None:
-            await asyncio.to_thread(engine.close)
+        address = bind(server, settings)
+    except BaseException:
+        if http is not None:
+            http.stop()
+        raise
+    return _Ports(server, address, http, gateway, generation, backend, statuses)
 
 
-class GenerationService(pb_grpc.GenerationServiceServicer):
-    """Message in, request to the engine, events out as messages."""
+def _http_listener(settings: Settings, keys: ApiKeys) -> HttpListener | None:
+    if settings.service.http == "none":
+        return None
+    return HttpListener(
+        settings.service.http,
+        setting="service.http",
+        certificates=certificates(settings),
+        has_keys=keys.required,
+        insecure=settings.service.insecure,
+    )
+
+
+class _Said:
+    """Lines for the operator; those of the start wait until it is known where the service is."""
 
     def __init__(self) -> None:
-        self.engine: Engine | None = None  # while loading and draining
+        self._waiting: list[str] | None = []
 
-    async def Generate(
-        self, request: pb.GenerateRequest, context: Context
-    ) -> AsyncIterator[pb.GenerateResponse]:
-        engine = self.engine
-        if engine is None:
-            raise GenerationError(
-                "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
-            )
-        events: asyncio.Queue[Event] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        ticket = engine.submit(
-            request_from_wire(request),
-            lambda event: _hand_over(loop, events, event),
-        )
-        try:
-            yield started_to_wire(engine.model_fingerprint)
-            while True:
-                event = await events.get()
-                if isinstance(event, GenerationError):
-                    raise event
-                yield event_to_wire(event)
-                if isinstance(event, Reply):
-                    return
-        finally:  # also when the caller left or its deadline passed
-            ticket.cancel()
+    def __call__(self, line: str) -> None:
+        if self._waiting is None:
+            print(line, flush=True)
+        else:
+            self._waiting.append(line)
+
+    def begin(self, *first: str) -> None:
+        lines, self._waiting = [*first, *(self._waiting or [])], None
+        print("\n".join(lines), flush=True)
 
 
-def _hand_over(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:
-    """Called on the engine's thread."""
-    loop.call_soon_threadsafe(events.put_nowait, event)
+def _tell(settings: Settings, ports: _Ports, said: _Said) -> None:
+    """Write down where the service is, and say so."""
+    publish(settings.run_dir / ADDRESS_FILE, ports.address)
+    lines = [f"netgpt.v1 on {ports.address}"]
+    if ports.http is not None:
+        publish(settings.run_dir / HTTP_FILE, ports.http.url)
+        lines.append(f"openai on {ports.http.url}/v1")
+    said.begin(*lines)
 
 
-async def _set_health(statuses: Any, status: int, *names: str) -> None:
+async def _set_health(ports: _Ports, status: int, *names: str) -> None:
     for name in names:
-        await statuses.set(name, status)
+        await ports.statuses.set(name, status)
 
 
 async def _until_stopped(stop: asyncio.Event, engine: Engine | None) -> None:
@@ -142,11 +219,24 @@ async def _until_stopped(stop: asyncio.Event, engine: Engine | None) -> None:
             continue
 
 
-async def _stop(server: grpc.aio.Server, grace_s: float, hurry: asyncio.Event) -> None:
-    stopping = asyncio.ensure_future(server.stop(grace_s))
-    hurried = asyncio.ensure_future(hurry.wait())
-    await asyncio.wait({stopping, hurried}, return_when=asyncio.FIRST_COMPLETED)
-    hurried.cancel()
-    if not stopping.done():
-        await server.stop(None)
-    await stopping
+async def _drain(ports: _Ports, grace_s: float, hurry: asyncio.Event) -> None:
+    """Both ports at the same time; `hurry` ends it."""
+    hurried = threading.Event()
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ports.server.stop(grace_s))
+            if ports.http is not None:
+                group.create_task(asyncio.to_thread(ports.http.drain, grace_s, hurried))
+
+    draining, hurrying = asyncio.create_task(both()), asyncio.create_task(_wait(hurry))
+    await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+    hurrying.cancel()
+    hurried.set()
+    if not draining.done():
+        await ports.server.stop(None)
+    await draining
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()

@@ -16,6 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from fl.errors import GenerationError
+from fl.openai_api.api_keys import ApiKeys
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +24,17 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 OURS = "/netgpt."  # where the names of our own methods begin
+GENERATION = "/netgpt.v1.GenerationService/"
+_NO_KEYS = ApiKeys({})
 _MALFORMED = object()  # stands for a request whose bytes are no message
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """The outermost interceptor: wraps every method of our own services."""
+
+    def __init__(self, keys: ApiKeys) -> None:
+        """`keys` are asked of who wants answers and shows no certificate; releases are public."""
+        self._keys = keys
 
     async def intercept_service(
         self,
@@ -37,18 +44,19 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(OURS):
             return handler  # unknown, or health and reflection, which know no prompts
+        generates = handler_call_details.method.startswith(GENERATION)
         parse: Any = handler.request_deserializer
         behavior: Any  # async; the types know sync ones only
         if (behavior := handler.unary_unary) is not None:
             return grpc.unary_unary_rpc_method_handler(
-                _answering(behavior),
+                _answering(behavior, _NO_KEYS),
                 request_deserializer=_tolerant(parse),
                 response_serializer=handler.response_serializer,
             )
         behavior = handler.unary_stream
         assert behavior is not None, "all methods of netgpt take one request"
         return grpc.unary_stream_rpc_method_handler(
-            _streaming(behavior),
+            _streaming(behavior, self._keys if generates else _NO_KEYS),
             request_deserializer=_tolerant(parse),
             response_serializer=handler.response_serializer,
         )
@@ -66,17 +74,21 @@ def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return parse_or_mark
 
 
-def _answering(behavior: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _answering(
+    behavior: Callable[..., Awaitable[Any]], keys: ApiKeys
+) -> Callable[..., Awaitable[Any]]:
     async def guarded(request: Any, context: Context) -> Any:
-        async with _statuses(request, context):
+        async with _statuses(request, context, keys):
             return await behavior(request, context)
 
     return guarded
 
 
-def _streaming(behavior: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+def _streaming(
+    behavior: Callable[..., AsyncIterator[Any]], keys: ApiKeys
+) -> Callable[..., AsyncIterator[Any]]:
     async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-        async with _statuses(request, context):
+        async with _statuses(request, context, keys):
             async for response in behavior(request, context):
                 yield response
 
@@ -84,9 +96,11 @@ def _streaming(behavior: Callable[..., AsyncIterator[Any]]) -> Callable[..., Asy
 
 
 @asynccontextmanager
-async def _statuses(request: Any, context: Context) -> AsyncIterator[None]:
+async def _statuses(request: Any, context: Context, keys: ApiKeys) -> AsyncIterator[None]:
     """Check what every request of ours must hold; end the call with the status of an error."""
     try:
+        if not _has_certificate(context.auth_context()):
+            keys.check(_shown(context))
         if request is _MALFORMED:
             raise GenerationError(
                 "The request is no valid protobuf message, or its text is not UTF-8.",
@@ -111,13 +125,24 @@ def check_caller(site_id: str, identity: Mapping[str, Iterable[bytes]]) -> None:
     `identity` is what the transport knows of the caller. On loopback it knows nothing, and nothing
     is asked for; from elsewhere there is no way in without a certificate (fl/wire/address.py).
     """
-    if b"ssl" not in identity.get("transport_security_type", ()):
+    if not _has_certificate(identity):
         return
     if list(identity.get("x509_common_name", ())) != [site_id.encode()]:
         raise GenerationError(
             "site_id is not the site that the caller's certificate was made for.",
             status="PERMISSION_DENIED",
         )
+
+
+def _has_certificate(identity: Mapping[str, Iterable[bytes]]) -> bool:
+    """Over TLS nobody comes in without one."""
+    return b"ssl" in identity.get("transport_security_type", ())
+
+
+def _shown(context: Context) -> str | None:
+    metadata = context.invocation_metadata() or ()
+    shown = [value for key, value in metadata if key == "authorization"]
+    return str(shown[0]) if len(shown) == 1 else None
 
 
 def _status(name: str) -> grpc.StatusCode:

@@ -1,17 +1,21 @@
 """What a service needs before it can serve: signals, limits, a port, and a note of its address."""
 
 import asyncio
-import os
 import signal
 from pathlib import Path
 
 import grpc
 
+from fl import durable
 from fl.errors import SettingsError
+from fl.openai_api.listener import Certificates
 from fl.settings import Settings
 from fl.wire.address import credentials_to_listen, join_address, split_address
+from fl.wire.credentials import CA_CRT, SERVER_CRT, SERVER_KEY
 
-ADDRESS_FILE = "service.address"  # in settings.run_dir, while the service runs
+# In settings.run_dir, while the service runs.
+ADDRESS_FILE = "service.address"
+HTTP_FILE = "service.http"
 
 
 def stop_events() -> tuple[asyncio.Event, asyncio.Event]:
@@ -26,12 +30,28 @@ def stop_events() -> tuple[asyncio.Event, asyncio.Event]:
     return stop, hurry
 
 
+def largest_request(settings: Settings) -> int:
+    """Bytes of a request, at the most."""
+    # A token is hardly ever longer than 16 bytes; 64 KiB leave room for any short request.
+    return max(64 * 1024, 16 * settings.service.max_prompt_tokens)
+
+
+def certificates(settings: Settings) -> Certificates | None:
+    """What HTTP beyond this machine is served with; None before ./run.sh keys."""
+    folder = settings.keys_dir
+    if not (folder / SERVER_CRT).is_file():
+        return None
+    return Certificates(
+        certificate=folder / SERVER_CRT,
+        key=folder / SERVER_KEY,
+        authority=folder / CA_CRT if settings.service.client_certificates else None,
+    )
+
+
 def options(settings: Settings) -> list[tuple[str, int]]:
     """Limits of the gRPC server."""
-    # A token is hardly ever longer than 16 bytes; 64 KiB leave room for any short request.
-    largest = max(64 * 1024, 16 * settings.service.max_prompt_tokens)
     return [
-        ("grpc.max_receive_message_length", largest),
+        ("grpc.max_receive_message_length", largest_request(settings)),
         ("grpc.so_reuseport", 0),  # else a second service would share the port, unnoticed
         ("grpc.keepalive_time_ms", 60_000),  # a caller who vanished gives its place back
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # as sites ping
@@ -39,12 +59,16 @@ def options(settings: Settings) -> list[tuple[str, int]]:
 
 
 def bind(server: grpc.aio.Server, settings: Settings) -> str:
-    """Bind service.address, by mutual TLS unless it is loopback; return it with the real port.
+    """Bind service.address, by mutual TLS unless it is loopback or service.insecure is set.
+
+    Returns the address with the real port.
 
     Raises SettingsError where keys are missing or the address is taken.
     """
     wanted = settings.service.address
-    credentials = credentials_to_listen(wanted, settings.keys_dir)
+    credentials = None
+    if not settings.service.insecure:
+        credentials = credentials_to_listen(wanted, settings.keys_dir)
     host, port = split_address(wanted)
     address = join_address(host, port)
     try:
@@ -65,13 +89,7 @@ def bind(server: grpc.aio.Server, settings: Settings) -> str:
 
 def publish(file: Path, address: str) -> None:
     """Write the address so that a reader sees all of it or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    with open(aside, "w") as stream:
-        stream.write(address)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, file)
+    durable.publish(file, address.encode())
 
 
 def withdraw(file: Path, address: str) -> None:

@@ -13,7 +13,13 @@ def running_service(
 ) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """Start the service on a free port; yield the process and its address; kill what is left."""
     command = [sys.executable, "-m", "server", "serve"]
-    command += ["service.address=127.0.0.1:0", f"cloud.model={model}", f"var={var}", *more]
+    command += [
+        "service.address=127.0.0.1:0",
+        "service.http=127.0.0.1:0",
+        f"cloud.model={model}",
+        f"var={var}",
+        *more,
+    ]
     log = (var / "service.log").open("w")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None

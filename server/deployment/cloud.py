@@ -60,9 +60,13 @@ class Cloud:
         self._said: dict[str, str] = {}  # of each process, how it last ended
         self._looked_for_keys = 0.0
 
-    def start(self, *, gate: bool, service_address: str) -> None:
+    def start(self, *, gate: bool, service_address: str, http: str = "none") -> None:
         """Start all; `gate` lets other hosts in at cloud.fleet."""
-        overrides = [*self._overrides, f"service.address={service_address}"]
+        overrides = [
+            *self._overrides,
+            f"service.address={service_address}",
+            f"service.http={http}",
+        ]
         self._group.start(
             SERVICE,
             [sys.executable, "-m", "server", "serve", f"config={self._config}", *overrides],

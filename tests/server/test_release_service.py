@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from clients.release_channel import ReleaseChannel
+from fl.openai_api.api_keys import ApiKeys
 from fl.release_file import read_release
 from fl.settings import Settings, load
 from fl.signing import cloud_key, signing_key
@@ -48,7 +49,7 @@ def publish(books: Releases, seed: int) -> int:
 
 @asynccontextmanager
 async def listening(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
-    server = grpc.aio.server(interceptors=[StatusInterceptor()])
+    server = grpc.aio.server(interceptors=[StatusInterceptor(ApiKeys({}))])
     pb_grpc.add_ReleaseServiceServicer_to_server(ReleaseService(settings), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -255,7 +256,12 @@ class Serving:
         program = "import sys; sys.modules.update(dict.fromkeys(('torch', 'transformers', 'peft')))"
         program += "; from server.__main__ import main; main()"
         command = [sys.executable, "-c", program, "serve", "cloud.model=none"]
-        command += ["service.address=127.0.0.1:0", f"var={settings.var}", f"keys={settings.keys}"]
+        command += [
+            "service.address=127.0.0.1:0",
+            "service.http=none",
+            f"var={settings.var}",
+            f"keys={settings.keys}",
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> str:

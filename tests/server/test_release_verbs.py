@@ -7,12 +7,15 @@ import pytest
 from typer.testing import CliRunner
 
 from fl.adapter import digest
+from fl.base_model import base_folder
+from fl.errors import SettingsError
 from fl.release import Verdict
 from fl.settings import load
 from fl.signing import signing_key
 from server.__main__ import app
 from server.federation.verdicts import Verdicts
 from server.releases import Releases
+from server.tuning.store import cloud_releases
 from tests.fl.adapters import drawn
 from tests.server.published import flip_a_bit, publish
 
@@ -98,9 +101,35 @@ def test_rollback_says_what_is_current_now(words: list[str]) -> None:
     assert "release 3 is current now" in shown("rollback", "3", *words)
 
 
-@pytest.mark.parametrize("arguments", [["show", "one"], ["rollback", "1", "2"], ["list", "vra=x"]])
+@pytest.mark.parametrize("arguments", [["show", "one"], ["rollback", "1", "2"]])
 def test_wrong_use_is_exit_code_2(arguments: list[str], words: list[str]) -> None:
     shown(*arguments, *words, code=2)
+
+
+def test_a_wrong_setting_is_said_by_main() -> None:
+    result = CliRunner().invoke(app, ["releases", "list", "vra=x"])
+    assert isinstance(result.exception, SettingsError)  # which main turns into exit code 2
+
+
+def test_the_clouds_own_releases_are_one_more_federation(words: list[str]) -> None:
+    settings = load(words)
+    own = cloud_releases(settings, signing_key(settings))
+    for number in range(2):
+        publish(own, number)
+    own.promote(1, why="better")
+    cloud = ("--federation", "cloud", *words)
+    assert shown("list", *cloud).startswith(
+        f"federation cloud, {settings.run_dir}/cloud/releases\n"
+    )
+    assert "release 1: good, 4 files" in shown("verify", *cloud)
+    text = shown("show", *cloud)
+    assert text.startswith("release 1 of federation cloud: current\n")
+    assert f'AutoModelForCausalLM.from_pretrained("{base_folder(settings, "cloud")}")' in text
+    said = "federation cloud: release 0 is current now (before: release 1).\n"
+    assert shown("rollback", *cloud) == said
+    assert shown("list", *words).startswith("federation 001, ")  # the newest federation
+    flip_a_bit(own.folder / "0")
+    shown("verify", *cloud, code=1)
 
 
 def test_a_federation_that_is_not_there_names_those_that_are(words: list[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from clients.release_channel import ReleaseChannel
 from fl.errors import GenerationError, SettingsError
+from fl.openai_api.api_keys import ApiKeys
 from fl.settings import Settings, load
 from fl.wire.credentials import channel_credentials, server_credentials
 from fl.wire.netgpt.v1 import generation_pb2, generation_pb2_grpc, releases_pb2, releases_pb2_grpc
@@ -40,11 +41,13 @@ def _own_addresses() -> list[str]:
 
 @pytest.fixture
 def settings(tmp_path: Path, pki: Path) -> Settings:
-    return load([f"var={tmp_path}", f"keys={pki}/ours", "service.address=0.0.0.0:0"])
+    return load(
+        [f"var={tmp_path}", f"keys={pki}/ours", "service.address=0.0.0.0:0", "service.http=none"]
+    )
 
 
 def services(settings: Settings) -> grpc.aio.Server:
-    server = grpc.aio.server(interceptors=[StatusInterceptor()])
+    server = grpc.aio.server(interceptors=[StatusInterceptor(ApiKeys({}))])
     releases_pb2_grpc.add_ReleaseServiceServicer_to_server(ReleaseService(settings), server)
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(GenerationService(), server)
     return server
@@ -146,7 +149,9 @@ def test_a_service_for_other_machines_needs_keys(tmp_path: Path, pki: Path, miss
     for file in (pki / "ours").glob("*.*"):
         if file.name != missing:
             (tmp_path / file.name).write_bytes(file.read_bytes())
-    settings = load([f"var={tmp_path}", f"keys={tmp_path}", "service.address=0.0.0.0:0"])
+    settings = load(
+        [f"var={tmp_path}", f"keys={tmp_path}", "service.address=0.0.0.0:0", "service.http=none"]
+    )
 
     async def call() -> None:
         with pytest.raises(SettingsError, match=rf"service\.address.*{missing}.*run\.sh keys"):

@@ -19,7 +19,15 @@ SMALL = ["asking.enriched_tokens=6", "asking.answer_tokens=5", "service.max_prom
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     edge = make_tiny_edge(tmp_path / "edge")
-    return load([f"edge.model={edge}", f"var={tmp_path}", "service.address=127.0.0.1:0", *SMALL])
+    return load(
+        [
+            f"edge.model={edge}",
+            f"var={tmp_path}",
+            "service.address=127.0.0.1:0",
+            "service.http=none",
+            *SMALL,
+        ]
+    )
 
 
 def test_a_short_prompt_becomes_an_answer_and_many_do_too(

@@ -1,0 +1,44 @@
+"""netgpt.v1.GenerationService: message in, request to the engine, events out as messages."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+
+from fl.errors import GenerationError
+from fl.wire.codec import event_to_wire, request_from_wire, started_to_wire
+from fl.wire.netgpt.v1 import generation_pb2 as pb
+from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
+from server.event_queue import hand_over, joined
+from server.generation.engine import Engine, Event
+
+Context = grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
+
+
+class GenerationService(pb_grpc.GenerationServiceServicer):
+    """Answers with whatever engine is in use."""
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None  # while loading and draining
+
+    async def Generate(
+        self, request: pb.GenerateRequest, context: Context
+    ) -> AsyncIterator[pb.GenerateResponse]:
+        engine = self.engine
+        if engine is None:
+            raise GenerationError(
+                "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
+            )
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        ticket = engine.submit(
+            request_from_wire(request), lambda event: hand_over(loop, events, event)
+        )
+        try:
+            yield started_to_wire(engine.model_fingerprint, ticket.release)
+            async for event in joined(events):
+                if isinstance(event, GenerationError):
+                    raise event
+                yield event_to_wire(event)
+        finally:  # also when the caller left or its deadline passed
+            ticket.cancel()
