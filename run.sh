@@ -21,8 +21,8 @@ usage() {
   keys         SITE ...: makes var/pki, and the folder of keys that a site's host gets
   releases     list, show N, verify, rollback [N]: what the rounds made, and which one is current
   serve        reads the cloud model; answers on service.address and service.http until Ctrl-C
-  tune-cloud   reads the cloud's corpus; writes var/NAME-SEED/cloud: a LoRA release of its model
-  export-gguf  reads the cloud model; writes it as one GGUF file for llama.cpp
+  tune-cloud   reads the cloud model and its corpus; writes var/NAME-SEED/cloud: its own release
+  export-gguf  reads the cloud model; writes var/gguf/NAME-f32.gguf for llama.cpp
   ask          reads a site's shelf and card; needs the service running; writes nothing
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
   test         runs the tests (slow=true: also those that take minutes)

@@ -73,9 +73,7 @@ def test_bad_fields_are_refused_by_name(field: str, value: object) -> None:
 
 
 def test_all_mistakes_are_named_together_and_the_prompt_is_not_quoted() -> None:
-    message = pb.GenerateRequest(
-        prompt="secret words", temperature=math.nan, max_new_tokens=0
-    )
+    message = pb.GenerateRequest(prompt="secret words", temperature=math.nan, max_new_tokens=0)
     with pytest.raises(GenerationError) as refused:
         codec.request_from_wire(message)
     for field in ("request_id", "site_id", "max_new_tokens", "temperature"):
