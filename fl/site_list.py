@@ -32,6 +32,17 @@ def federated_sites(settings: Settings) -> tuple[Site, ...]:
     return sites
 
 
+def hosted_site(settings: Settings) -> Site:
+    """The site this host is for; raise SettingsError when the configuration does not say."""
+    sites = {site.id: site for site in federated_sites(settings)}
+    if settings.site.id in sites:
+        return sites[settings.site.id]
+    raise SettingsError(
+        f"site.id must be one of {', '.join(sites)}, found {settings.site.id!r}. "
+        "Set it in the site's YAML (configs/sites holds an example) or as site.id=NAME."
+    )
+
+
 def late_site() -> Site:
     """The demo site that joins after the last round."""
     return demo_site(PRIVATE_PLACES[-1])

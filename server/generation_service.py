@@ -1,11 +1,12 @@
 """netgpt.v1.GenerationService: message in, request to the engine, events out as messages."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 
 from fl.errors import GenerationError
+from fl.generation import GenerationRequest
 from fl.wire.codec import event_to_wire, request_from_wire, started_to_wire
 from fl.wire.netgpt.v1 import generation_pb2 as pb
 from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
@@ -18,22 +19,22 @@ Context = grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
 class GenerationService(pb_grpc.GenerationServiceServicer):
     """Answers with whatever engine is in use."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused: Callable[[str], None] = lambda status: None) -> None:
+        """`refused` is told the status of each request that does not get as far as the engine."""
         self.engine: Engine | None = None  # while loading and draining
+        self._refused = refused
 
     async def Generate(
         self, request: pb.GenerateRequest, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
-        engine = self.engine
-        if engine is None:
-            raise GenerationError(
-                "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
-            )
+        try:
+            engine, wanted = self._admitted(request)
+        except GenerationError as error:
+            self._refused(error.status)
+            raise
         events: asyncio.Queue[Event] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        ticket = engine.submit(
-            request_from_wire(request), lambda event: hand_over(loop, events, event)
-        )
+        ticket = engine.submit(wanted, lambda event: hand_over(loop, events, event))
         try:
             yield started_to_wire(engine.model_fingerprint, ticket.release)
             async for event in joined(events):
@@ -42,3 +43,10 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
                 yield event_to_wire(event)
         finally:  # also when the caller left or its deadline passed
             ticket.cancel()
+
+    def _admitted(self, request: pb.GenerateRequest) -> tuple[Engine, GenerationRequest]:
+        if self.engine is None:
+            raise GenerationError(
+                "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
+            )
+        return self.engine, request_from_wire(request)

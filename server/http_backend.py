@@ -19,8 +19,10 @@ SITE = "http"  # stands for the site in requests that come from none
 class EngineBackend:
     """One model: the engine's."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, generates: bool) -> None:
+        """`generates`: whether there is an engine, or will be."""
         self.engine: Engine | None = None  # while loading and draining, and where there is none
+        self._generates = generates
 
     def models(self) -> Sequence[Model]:
         """The engine's model with its release."""
@@ -31,12 +33,13 @@ class EngineBackend:
         return [Model(id=engine.model_name, owned_by="netgpt", extension=about)]
 
     async def open(self, call: Call) -> "EngineAnswer":
-        """Hand a call to the engine. Raises GenerationError."""
+        """Hand a call to the engine. Raises GenerationError or ApiError."""
         engine = self.engine
+        if not self._generates:
+            raise no_such_model(call.model, [])
         if engine is None:
             raise GenerationError(
-                "The cloud is loading its model or shutting down, or has none.",
-                status="UNAVAILABLE",
+                "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
             )
         if call.model != engine.model_name:
             raise no_such_model(call.model, self.models())

@@ -135,12 +135,14 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
         per_minute=service.requests_per_minute,
         setting="service.api_keys",
     )
-    server = grpc.aio.server(interceptors=[StatusInterceptor(keys)], options=options(settings))
+    border = StatusInterceptor(keys, metrics.refused)
+    server = grpc.aio.server(interceptors=[border], options=options(settings))
     statuses: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     releases_pb2_grpc.add_ReleaseServiceServicer_to_server(ReleaseService(settings), server)
     names = [RELEASES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    generation, backend = GenerationService(), EngineBackend()
+    generation = GenerationService(metrics.refused)
+    backend = EngineBackend(generates=generates)
     if generates:
         pb_grpc.add_GenerationServiceServicer_to_server(generation, server)
         names.append(GENERATION)

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Refused: TypeAlias = Callable[[str], None]
 
 OURS = "/netgpt."  # where the names of our own methods begin
 GENERATION = "/netgpt.v1.GenerationService/"
@@ -32,9 +33,12 @@ _MALFORMED = object()  # stands for a request whose bytes are no message
 class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """The outermost interceptor: wraps every method of our own services."""
 
-    def __init__(self, keys: ApiKeys) -> None:
-        """`keys` are asked of who wants answers and shows no certificate; releases are public."""
-        self._keys = keys
+    def __init__(self, keys: ApiKeys, refused: Refused = lambda status: None) -> None:
+        """`keys` are asked of who wants answers and shows no certificate; releases are public.
+
+        `refused` is told the status of each request for an answer that ends here.
+        """
+        self._keys, self._refused = keys, refused
 
     async def intercept_service(
         self,
@@ -49,14 +53,16 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         behavior: Any  # async; the types know sync ones only
         if (behavior := handler.unary_unary) is not None:
             return grpc.unary_unary_rpc_method_handler(
-                _answering(behavior, _NO_KEYS),
+                _answering(behavior),
                 request_deserializer=_tolerant(parse),
                 response_serializer=handler.response_serializer,
             )
         behavior = handler.unary_stream
         assert behavior is not None, "all methods of netgpt take one request"
         return grpc.unary_stream_rpc_method_handler(
-            _streaming(behavior, self._keys if generates else _NO_KEYS),
+            _streaming(behavior, self._keys, self._refused)
+            if generates
+            else _streaming(behavior, _NO_KEYS, lambda status: None),
             request_deserializer=_tolerant(parse),
             response_serializer=handler.response_serializer,
         )
@@ -75,20 +81,20 @@ def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 
 def _answering(
-    behavior: Callable[..., Awaitable[Any]], keys: ApiKeys
+    behavior: Callable[..., Awaitable[Any]],
 ) -> Callable[..., Awaitable[Any]]:
     async def guarded(request: Any, context: Context) -> Any:
-        async with _statuses(request, context, keys):
+        async with _statuses(request, context, _NO_KEYS, lambda status: None):
             return await behavior(request, context)
 
     return guarded
 
 
 def _streaming(
-    behavior: Callable[..., AsyncIterator[Any]], keys: ApiKeys
+    behavior: Callable[..., AsyncIterator[Any]], keys: ApiKeys, refused: Refused
 ) -> Callable[..., AsyncIterator[Any]]:
     async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-        async with _statuses(request, context, keys):
+        async with _statuses(request, context, keys, refused):
             async for response in behavior(request, context):
                 yield response
 
@@ -96,17 +102,12 @@ def _streaming(
 
 
 @asynccontextmanager
-async def _statuses(request: Any, context: Context, keys: ApiKeys) -> AsyncIterator[None]:
+async def _statuses(
+    request: Any, context: Context, keys: ApiKeys, refused: Refused
+) -> AsyncIterator[None]:
     """Check what every request of ours must hold; end the call with the status of an error."""
     try:
-        if not _has_certificate(context.auth_context()):
-            keys.check(_shown(context))
-        if request is _MALFORMED:
-            raise GenerationError(
-                "The request is no valid protobuf message, or its text is not UTF-8.",
-                status="INVALID_ARGUMENT",
-            )
-        check_caller(request.site_id, context.auth_context())
+        _admit(request, context, keys, refused)
         yield
     except (asyncio.CancelledError, grpc.aio.AbortError):
         raise
@@ -117,6 +118,21 @@ async def _statuses(request: Any, context: Context, keys: ApiKeys) -> AsyncItera
         frames = "".join(traceback.format_tb(error.__traceback__))
         log.error("error %s: %s\n%s", error_id, type(error).__name__, frames)
         await context.abort(grpc.StatusCode.INTERNAL, f"The cloud failed; error {error_id}.")
+
+
+def _admit(request: Any, context: Context, keys: ApiKeys, refused: Refused) -> None:
+    try:
+        if not _has_certificate(context.auth_context()):
+            keys.check(_shown(context))
+        if request is _MALFORMED:
+            raise GenerationError(
+                "The request is no valid protobuf message, or its text is not UTF-8.",
+                status="INVALID_ARGUMENT",
+            )
+        check_caller(request.site_id, context.auth_context())
+    except GenerationError as error:
+        refused(error.status)
+        raise
 
 
 def check_caller(site_id: str, identity: Mapping[str, Iterable[bytes]]) -> None:

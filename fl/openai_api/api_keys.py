@@ -7,6 +7,7 @@ key's length nor its beginning can be found out by waiting.
 
 import hashlib
 import hmac
+import math
 import os
 import stat
 import threading
@@ -18,6 +19,17 @@ from time import monotonic
 from fl.errors import GenerationError, SettingsError
 
 SHORTEST_KEY = 16  # characters
+
+
+class KeyUsedTooOften(GenerationError):
+    """A key has no request left; it earns the next in `retry_after_s` seconds."""
+
+    def __init__(self, per_minute: int, retry_after_s: int) -> None:
+        super().__init__(
+            f"This key may make {per_minute} requests a minute. Try again in {retry_after_s} s.",
+            status="RESOURCE_EXHAUSTED",
+        )
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(kw_only=True)
@@ -48,7 +60,7 @@ class ApiKeys:
     def check(self, authorization: str | None) -> str:
         """The name of the key in `Bearer KEY`, with one request less left; "" where none is needed.
 
-        Raises GenerationError: UNAUTHENTICATED, or RESOURCE_EXHAUSTED for a key used too often.
+        Raises GenerationError (UNAUTHENTICATED), or KeyUsedTooOften (RESOURCE_EXHAUSTED).
         """
         if not self._keys:
             return ""
@@ -63,24 +75,20 @@ class ApiKeys:
                 "This service wants an API key that it knows: authorization: Bearer KEY.",
                 status="UNAUTHENTICATED",
             )
-        if not self._take(found):
-            raise GenerationError(
-                f"This key may make {found.per_minute} requests a minute. Try again later.",
-                status="RESOURCE_EXHAUSTED",
-            )
+        self._take(found)
         return found.name
 
-    def _take(self, key: _Key) -> bool:
+    def _take(self, key: _Key) -> None:
         if key.per_minute == 0:
-            return True
+            return
         with self._lock:
             now = monotonic()
             earned = (now - key.since) * key.per_minute / 60 if key.since else 0.0
             key.left, key.since = min(float(key.per_minute), key.left + earned), now
             if key.left < 1:
-                return False
+                wait_s = math.ceil((1 - key.left) * 60 / key.per_minute)
+                raise KeyUsedTooOften(key.per_minute, max(1, wait_s))
             key.left -= 1
-            return True
 
 
 def load_keys(

@@ -7,6 +7,7 @@ from typing import Protocol
 from fl.errors import GenerationError
 from fl.generation import Reply, TextPiece
 from fl.openai_api.calls import Call
+from fl.openai_api.errors import ApiError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,19 @@ class Backend(Protocol):
         """What can be asked now."""
 
     async def open(self, call: Call) -> Answer:
-        """Accept a call or refuse it at once. Raises GenerationError or ApiError."""
+        """Accept a call or refuse it at once.
+
+        Raises GenerationError, which the service has counted itself, or ApiError, which the gateway
+        counts.
+        """
 
 
-def no_such_model(name: str, models: Sequence[Model]) -> GenerationError:
+def no_such_model(name: str, models: Sequence[Model]) -> ApiError:
     """The refusal of a model that is not there. The name is the caller's and is not repeated."""
     there = ", ".join(model.id for model in models) or "none"
-    return GenerationError(f"There is no such model here; there is: {there}.", status="NOT_FOUND")
+    return ApiError(
+        f"There is no such model here; there is: {there}.",
+        http_status=404,
+        code="model_not_found",
+        param="model",
+    )

@@ -5,7 +5,6 @@ No error quotes a text of the body.
 """
 
 import json
-import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -121,7 +120,8 @@ def _messages(fields: Mapping[str, Any]) -> tuple[tuple[Turn, ...], str]:
 
 
 def _turn(message: object, where: str) -> Turn:
-    if not isinstance(message, dict) or message.get("role") not in _ROLES:
+    role = message.get("role") if isinstance(message, dict) else None
+    if not isinstance(message, dict) or not isinstance(role, str) or role not in _ROLES:
         raise ApiError(
             f"{where} must be an object whose role is system, user or assistant.", param=where
         )
@@ -132,7 +132,7 @@ def _turn(message: object, where: str) -> Turn:
         if len(texts) < len(parts):
             raise ApiError(f"{where}.content may hold parts of text only.", param=where)
         content = "".join(texts)
-    return Turn(role=_ROLES[message["role"]], content=_text(content, f"{where}.content"))
+    return Turn(role=_ROLES[role], content=_text(content, f"{where}.content"))
 
 
 def _prompt(fields: Mapping[str, Any]) -> str:
@@ -190,7 +190,7 @@ def _number(
     if value is None:
         return default
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not lowest <= value <= highest:
+    if not is_number or not lowest <= value <= highest:  # which NaN is not either
         raise ApiError(f"{name} must be a number from {lowest:g} to {highest:g}.", param=name)
     return float(value)
 

@@ -78,7 +78,7 @@ class Gateway:
         for model in models:
             if model.id == request.path_params["name"]:
                 return JSONResponse(model_object(model))
-        raise api_error(no_such_model("", models))
+        raise no_such_model("", models)
 
     async def _chat(self, request: Request) -> Response:
         return await self._complete(request, CHAT)
@@ -101,14 +101,19 @@ class Gateway:
             call = call_from_body(kind, await self._body(request))
             if not self.ready:
                 raise GenerationError("This service is starting or stopping.", status="UNAVAILABLE")
-        except (ApiError, GenerationError) as error:
-            self._metrics.refused(getattr(error, "status", "INVALID_ARGUMENT"))
+        except ApiError as error:
+            self._metrics.refused(error.reason)
+            raise
+        except GenerationError as error:
+            self._metrics.refused(error.status)
             raise
         self.running += 1  # before it is accepted: a drain must not overlook it
         try:
             answer = await self._backend.open(call)
-        except BaseException:
+        except BaseException as error:
             self.running -= 1
+            if isinstance(error, ApiError):  # a GenerationError is the engine's, which counts them
+                self._metrics.refused(error.reason)
             raise
         return _Answering(self, call, answer)
 
@@ -207,7 +212,7 @@ class _Answering(Response):
         await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
     async def _events(self) -> AsyncIterator[bytes]:
-        replies, begun, told_of = Replies(self._call), False, 0
+        replies, begun, told = Replies(self._call), False, dict[str, object]()
         try:
             async for item in self._answer:
                 if isinstance(item, Extension):
@@ -216,16 +221,18 @@ class _Answering(Response):
                 if isinstance(item, GenerationError):
                     raise item
                 if not begun:
-                    begun, told_of = True, len(self._extension)
-                    yield event(replies.begin(self._extension))
+                    begun, told = True, dict(self._extension)
+                    yield event(replies.begin(told))
                 if isinstance(item, TextPiece):
                     yield event(replies.piece(item.text))
                     continue
-                more = self._extension if len(self._extension) > told_of else {}
+                more = self._extension if self._extension != told else {}
                 yield event(replies.end(item, more))
                 if self._call.include_usage:
                     yield event(replies.usage(item))
         except Exception as error:  # noqa: BLE001 - the border of the service
+            if self._extension != told:  # OpenAI's clients read nothing that stands beside "error"
+                yield event(replies.aside(self._extension))
             yield event(self._gateway.told(error).body(self._extension))
 
 

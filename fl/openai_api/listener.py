@@ -61,10 +61,15 @@ class HttpListener:
         self._thread: threading.Thread | None = None
 
     def start(self, gateway: Gateway) -> None:
-        """Answer; calls are refused until `gateway.ready` is set."""
+        """Answer; calls are refused until `gateway.ready` is set.
+
+        Raises SettingsError where the server ends at once.
+        """
         tls = self._certificates
         config = uvicorn.Config(
             gateway.app,
+            http="h11",  # httptools, the other one, keeps headers of any length
+            ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -82,6 +87,8 @@ class HttpListener:
         self._thread.start()
         while not self._server.started and self._thread.is_alive():
             time.sleep(_POLL_S)
+        if not self._server.started:
+            raise SettingsError(f"The HTTP API at {self.url} could not be started; see the log.")
 
     def drain(self, seconds: float, hurry: threading.Event | None = None) -> None:
         """Refuse new calls; wait for those that run, no longer than `seconds` or until `hurry`."""
@@ -105,10 +112,18 @@ class HttpListener:
         tls = self._certificates
         if tls is None:
             return
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            if tls.authority is not None:
+                context.load_verify_locations(tls.authority)
+        except OSError as error:  # which an SSLError is too
+            raise SettingsError(
+                f"{setting}: {tls.authority} is no certificate of an authority "
+                f"({type(error).__name__}), which callers could be checked by."
+            ) from None
+        try:
             context.load_cert_chain(tls.certificate, tls.key)
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:
             raise SettingsError(
                 f"{setting}: {tls.certificate} and {tls.key} are no certificate and key for TLS "
                 f"({type(error).__name__})."

@@ -70,6 +70,10 @@ class Replies:
         """A chunk of text."""
         return self._chunk({"content": text}, text, None, {})
 
+    def aside(self, extension: Mapping[str, object]) -> dict[str, Any]:
+        """A chunk that carries nothing but what is under netgpt."""
+        return self._chunk({}, "", None, extension)
+
     def end(self, reply: Reply, extension: Mapping[str, object]) -> dict[str, Any]:
         """The chunk that says why the answer ends."""
         return self._chunk({}, "", _reason(reply), extension)

@@ -1,4 +1,4 @@
-"""python -m tests.bench [training|aggregation|federation] [key=value ...]
+"""python -m tests.bench [training|aggregation|federation|serving|asking] [key=value ...]
 
 Measures, prints tables, writes var/bench/<name>.json. Without a name the first two run; that takes
 about five minutes on 2 cores. Nothing is downloaded.
@@ -9,6 +9,11 @@ aggregation   seconds and peak memory of combining many sites' updates (GPT-2-ba
 federation    seconds a round of real processes, split into training, transport and aggregation:
               the edge service against Flower's default, training in the ClientApp. Needs
               ./run.sh foundation; takes about four minutes
+serving       useful tokens a second and time to first token of one-by-one generate, transformers'
+              continuous batching and our engine, all at once and Poisson; llama.cpp too, where
+              NETGPT_LLAMA_PYTHON names a Python that has llama_cpp. Needs ./run.sh foundation
+asking        how long enriching takes idle and while the edge service trains; adapters of several
+              sites in one mixed batch against one pass each. Needs ./run.sh foundation
 
 slow=false          true: five pairs of three times as many tokens
 threads=2           torch threads
@@ -20,6 +25,7 @@ learning_rate=0.002 of both loops
 sites=100           the larger number of sites; the smaller is 10
 federated_sites=2   sites of the federation
 rounds=4            its rounds; the first is left out of the mean
+models=small,125m   of serving: the embedded shape and a LLaMA of 12 x 768
 var=var             folder for the results
 """
 
@@ -44,7 +50,7 @@ from tests.bench.aggregation import AggregationRun, growth_mb, measure
 
 BAR = 3.0
 FEW_SITES = 10
-SUITES = ("training", "aggregation", "federation")
+SUITES = ("training", "aggregation", "federation", "serving", "asking")
 BY_DEFAULT = ("training", "aggregation")
 
 
@@ -62,6 +68,7 @@ class BenchSettings:
     sites: int = 100
     federated_sites: int = 2
     rounds: int = 4
+    models: str = "small,125m"
     var: str = "var"
 
 
@@ -74,8 +81,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         suites, settings = parse(arguments)
         for suite in suites:
-            run = {"training": _training, "aggregation": _aggregation}.get(suite, _federation)
-            _write(resolve(settings.var) / "bench" / f"{suite}.json", run(settings, console))
+            found = _SUITES[suite](settings, console)
+            _write(resolve(settings.var) / "bench" / f"{suite}.json", found)
         console.print(f"Written to {resolve(settings.var) / 'bench'}")
     except SettingsError as error:
         print(error, file=sys.stderr)
@@ -209,6 +216,21 @@ def _federation(settings: BenchSettings, console: Console) -> dict[str, Any]:
     return {"machine": _machine(), "runs": [asdict(run) for run in runs]}
 
 
+def _serving(settings: BenchSettings, console: Console) -> dict[str, Any]:
+    from tests.bench.serving import measure as measure_serving
+    from tests.bench.serving_table import show
+
+    with _progress(console) as progress:
+        task = progress.add_task("loading", total=None)
+        rows = measure_serving(
+            pairs=settings.pairs,
+            threads=settings.threads,
+            models=settings.models.split(","),
+            on_run=lambda text: progress.update(task, description=text),
+        )
+    return {"machine": _machine(), "rows": show(rows, console)}
+
+
 def _progress(console: Console) -> Progress:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True)
@@ -228,6 +250,14 @@ def _write(path: Path, result: dict[str, Any]) -> None:
     aside = path.with_suffix(".partial")
     aside.write_text(json.dumps(result, indent=2) + "\n")
     aside.replace(path)
+
+
+_SUITES = {
+    "training": _training,
+    "aggregation": _aggregation,
+    "federation": _federation,
+    "serving": _serving,
+}
 
 
 if __name__ == "__main__":

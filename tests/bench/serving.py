@@ -200,9 +200,7 @@ def _systems(
         return lambda requests: run_engine(shape, network, requests)
 
     def llama_cpp(kind: str) -> Callable[[Sequence[BenchRequest]], list[RequestTimes] | None]:
-        return lambda requests: run_llama_cpp(
-            shape.folder, requests, outtype=kind, threads=threads
-        )
+        return lambda requests: run_llama_cpp(shape.folder, requests, outtype=kind, threads=threads)
 
     return {
         ONE_BY_ONE: lambda requests: run_one_by_one(shape.model, requests),
