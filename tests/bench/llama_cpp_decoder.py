@@ -124,7 +124,7 @@ def _best(context: Any, at: int, vocabulary: int) -> int:
 
 
 def context_parameters(requests: list[Decoded], *, threads: int, exact: bool) -> Any:
-    """One cache for all sequences and flash attention: its fastest setting here for the larger model.
+    """One cache for all sequences and flash attention: the fastest here for the larger model.
 
     `exact` keeps the cache in 32 bits instead of 16 and computes attention in full.
     """
