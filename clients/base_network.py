@@ -1,10 +1,12 @@
 """A base model's tokenizer and network from a Hugging Face folder, ready to be adapted."""
 
+from copy import deepcopy
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clients.lean_attention import register
 from fl.errors import BaseModelError
@@ -49,6 +51,18 @@ def load_network(folder: Path) -> Any:
         if isinstance(module, NewGELUActivation):  # the same function in one pass instead of eight
             network.set_submodule(name, nn.GELU(approximate="tanh"))
     return network.requires_grad_(False).eval()
+
+
+def twin(network: Any) -> Any:
+    """The same network again, with modules of its own over the very same weights."""
+    weights = chain(network.parameters(), network.buffers())
+    return deepcopy(network, {id(weight): weight for weight in weights})
+
+
+def rows_out(layer: Any) -> Tensor:
+    """The layer's weight as (d_out, d_in): GPT-2's Conv1D stores the transpose."""
+    weight: Tensor = layer.weight
+    return weight if isinstance(layer, nn.Linear) else weight.t()
 
 
 def end_id(tokenizer: Any, network: Any, folder: Path) -> int:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # torch is loaded only where no edge service runs
     from clients.edge_model import EdgeModel
 
 DEMO_PROMPTS = ("need a coffee, the usual", "send a box asap", "see a nurse w kids")
-READY_S = 30.0  # how long to wait for a cloud service that is starting
 
 Event = Leaving | TextPiece | Answered | Ended
 
@@ -75,7 +74,6 @@ class SiteInProcess:
         self._channel = closing.enter_context(
             CloudChannel(address, settings.asking.timeout_s, keys=keys)
         )
-        self._channel.wait_ready(READY_S)
         self._site: Site | None = None
 
     def at(self, site: Site) -> "SiteInProcess":

@@ -1,8 +1,9 @@
-"""The model at a site: a frozen base and one LoRA adapter whose numbers are swapped.
+"""The model at a site: a frozen base, one LoRA adapter that learns, and a writer beside it.
 
 The base is loaded once per process and shared by every site that process works for. So an adapter
 is always set as a whole: no tensor of the site before survives. PEFT makes the adapter and owns its
-parameters; LeanLayer computes with them.
+parameters; LeanLayer computes with them. The writer computes on the same base with whatever
+adapters its prompts bring, and may do so in the middle of a step of learning, at its gate.
 
 Letters: B = batch, T = positions, d = width of the model, V = vocabulary.
 """
@@ -10,8 +11,7 @@ Letters: B = batch, T = positions, d = width of the model, V = vocabulary.
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clients.base_network import end_id, load_network, load_tokenizer
-from clients.greedy import greedy_texts
-from clients.lean_layers import LeanLayer, NeededRows
+from clients.base_network import end_id, load_network, load_tokenizer, rows_out, twin
+from clients.lean_layers import Gate, LeanLayer, NeededRows
+from clients.writing import Writer, check_fits, token_ids
 from fl.adapter import A_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec
 from fl.base_model import BaseModel, base_folder, read_base
-from fl.errors import AdapterError, BaseModelError
+from fl.errors import BaseModelError
 from fl.settings import Settings
 from fl.sharing import part_spec
 
@@ -35,7 +35,7 @@ _ADAPTER = "default"  # PEFT's name for the one adapter there is
 class EdgeModel:
     """A base model with one LoRA adapter of the joint rank; `edge_model` makes it.
 
-    One user at a time: whoever sets an adapter works with it until the next one is set.
+    One thread at a time, and one learner: who sets an adapter works with it until the next is set.
     """
 
     def __init__(self, base: BaseModel, spec: AdapterSpec, *, shared_rank: int) -> None:
@@ -44,35 +44,28 @@ class EdgeModel:
         self.shared_rank = shared_rank  # directions before this one are shared
         self.tokenizer = load_tokenizer(base.folder)
         network = load_network(base.folder)
+        self.end_id: int = end_id(self.tokenizer, network, base.folder)
+        own = twin(network)  # the writer's: PEFT changes modules in place
         peft_network = _add_lora(network, spec)
         self._parameters = _lora_parameters(peft_network)
         _check_layers(self._parameters, base)
-        self.end_id: int = end_id(self.tokenizer, network, base.folder)
+        self.gate = Gate()  # of learning, for who wants the thread in the middle of a step
+        self.writer = Writer(own, self.tokenizer, end_id=self.end_id, spec=spec, layers=base.layers)
         self.positions: int = network.config.max_position_embeddings
         self.width: int = network.config.hidden_size
         self._network = network
         self._head = network.get_output_embeddings()
-        self._lean_head = LeanLayer(self._head.weight, self._head.bias)
-        self._layers = _install_lean_layers(network.base_model, spec.scale)
+        self._lean_head = LeanLayer(self._head.weight, self._head.bias, self.gate)
+        _install_lean_layers(network.base_model, spec.scale, self.gate)
         self._last_feed_forward = _install_needed_rows(network.base_model)
 
     # --- the adapter ---
 
     def set_adapter(self, adapter: Adapter) -> None:
         """Overwrite every LoRA tensor; raise AdapterError unless spec, names and shapes fit."""
-        if adapter.spec != self.spec:
-            raise AdapterError(
-                f"This model works with {self.spec}; the adapter has {adapter.spec}."
-            )
-        if adapter.tensors.keys() != self._parameters.keys():
-            odd = sorted(adapter.tensors.keys() ^ self._parameters.keys())
-            raise AdapterError(f"{len(odd)} adapter tensors are missing or unknown: {odd[0]}, ...")
-        for name, parameter in self._parameters.items():
-            if adapter.tensors[name].shape != tuple(parameter.shape):
-                raise AdapterError(
-                    f"{name} must have shape {tuple(parameter.shape)}, "
-                    f"found {adapter.tensors[name].shape}."
-                )
+        check_fits(
+            adapter, self.spec, {name: tuple(p.shape) for name, p in self._parameters.items()}
+        )
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(torch.from_numpy(np.array(adapter.tensors[name], np.float32)))
@@ -91,10 +84,7 @@ class EdgeModel:
 
     def token_ids(self, text: str) -> list[int]:
         """Token ids of a text, without marks."""
-        # JSON may hold half a surrogate pair, which no tokenizer accepts.
-        clean = text.encode("utf-8", "replace").decode()
-        ids: list[int] = self.tokenizer(clean, add_special_tokens=False)["input_ids"]
-        return ids
+        return token_ids(self.tokenizer, text)
 
     def hidden(self, ids_BT: Tensor, *, rows: Tensor | None = None) -> Tensor:
         """Last hidden states (B, T, d) of right-padded ids; causality makes a mask superfluous.
@@ -120,37 +110,10 @@ class EdgeModel:
     # --- what asking needs ---
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
-        """Complete every prompt greedily; the text after the prompt, stripped, in the same order.
-
-        A prompt that leaves no room within the model's positions loses its beginning.
-        """
-        room = self.positions - max_new_tokens
-        if room < 1:
-            raise BaseModelError(
-                f"max_new_tokens={max_new_tokens} leaves no room for a prompt: "
-                f"{self.base.folder} has {self.positions} positions."
-            )
-        ids = [self.token_ids(prompt)[-room:] or [self.end_id] for prompt in prompts]
-        with self._folded():
-            new_ids = greedy_texts(
-                self._network, ids, max_new_tokens=max_new_tokens, end_id=self.end_id
-            )
-        return [
-            self.tokenizer.decode(
-                row, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            ).strip()
-            for row in new_ids
-        ]
-
-    @contextmanager
-    def _folded(self) -> Iterator[None]:
-        for layer in self._layers:
-            layer.fold()
-        try:
-            yield
-        finally:
-            for layer in self._layers:
-                layer.unfold()
+        """Complete every prompt with the adapter as it is now; see `Writer`."""
+        adapter = self.adapter()
+        lines = [self.writer.line(p, adapter, max_new_tokens=max_new_tokens) for p in prompts]
+        return self.writer.write(lines)
 
 
 def edge_model(settings: Settings) -> EdgeModel:
@@ -237,22 +200,19 @@ def _check_layers(parameters: Mapping[str, nn.Parameter], base: BaseModel) -> No
         )
 
 
-def _install_lean_layers(body: nn.Module, scale: float) -> list[LeanLayer]:
+def _install_lean_layers(body: nn.Module, scale: float, gate: Gate) -> None:
     """Give every linear layer of the transformer body a lean forward; PEFT keeps the parameters."""
     from peft.tuners.lora import LoraLayer
     from transformers.pytorch_utils import Conv1D
 
-    lean_layers = []
     for module in [m for m in body.modules() if isinstance(m, LoraLayer | nn.Linear | Conv1D)]:
         plain = module.get_base_layer() if isinstance(module, LoraLayer) else module
         if plain.weight.requires_grad:
             continue  # lora_A and lora_B are linear layers too
-        lean = LeanLayer(_rows_out(plain), plain.bias)
+        lean = LeanLayer(rows_out(plain), plain.bias, gate)
         if isinstance(module, LoraLayer):
             lean.adapt(module.lora_A[_ADAPTER].weight, module.lora_B[_ADAPTER].weight, scale=scale)
         module.forward = lean  # type: ignore[method-assign]
-        lean_layers.append(lean)
-    return lean_layers
 
 
 def _install_needed_rows(body: nn.Module) -> NeededRows:
@@ -262,9 +222,3 @@ def _install_needed_rows(body: nn.Module) -> NeededRows:
     if found:
         found[-1].forward = needed
     return needed
-
-
-def _rows_out(layer: Any) -> Tensor:
-    """The layer's weight as (d_out, d_in): GPT-2's Conv1D stores the transpose."""
-    weight: Tensor = layer.weight
-    return weight if isinstance(layer, nn.Linear) else weight.t()

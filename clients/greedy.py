@@ -7,11 +7,13 @@ the model. Here a row that has reached its end mark also leaves the batch.
 Letters: B = batch, T = positions of the prompt, V = vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+OnRows = Callable[[Sequence[int]], None]
 
 ROWS = 48  # prompts decoded together, at the most
 PADDED_TOKENS = 8192  # prompt tokens of one batch with padding, at the most
@@ -19,33 +21,46 @@ PADDED_TOKENS = 8192  # prompt tokens of one batch with padding, at the most
 
 @torch.inference_mode()
 def greedy_texts(
-    network: Any, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, end_id: int
+    network: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    limits: Sequence[int],
+    end_id: int,
+    on_rows: OnRows | None = None,
 ) -> list[list[int]]:
-    """New token ids of every prompt, in the order given, without the end mark."""
+    """New token ids of every prompt, `limits` at the most, in the order given, without end mark.
+
+    `on_rows` is told which prompts the rows of the network's next call are.
+    """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     new_ids: list[list[int]] = [[] for _ in prompts]
     while order:
         rows = max(1, min(ROWS, PADDED_TOKENS // len(prompts[order[0]])))
         batch, order = order[:rows], order[rows:]
-        decoded = _decode(network, [prompts[i] for i in batch], max_new_tokens, end_id)
-        for i, row in zip(batch, decoded, strict=True):
-            new_ids[i] = row
+        _decode(network, batch, prompts, new_ids, limits=limits, end_id=end_id, on_rows=on_rows)
     return new_ids
 
 
 def _decode(
-    network: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, end_id: int
-) -> list[list[int]]:
-    """Decode one batch; `prompts` are sorted, the longest first."""
+    network: Any,
+    alive: list[int],
+    prompts: Sequence[Sequence[int]],
+    new_ids: list[list[int]],
+    *,
+    limits: Sequence[int],
+    end_id: int,
+    on_rows: OnRows | None,
+) -> None:
+    """Decode one batch. `alive` are the prompts that its rows are, the longest first."""
     from transformers import DynamicCache
 
-    ids, mask = _left_padded(prompts)  # (B, T)
+    ids, mask = _left_padded([prompts[i] for i in alive])  # (B, T)
     padded = bool((mask == 0).any())
     positions = (mask.cumsum(1) - 1).clamp_(min=0)  # (B, T): a row's first real token is at 0
     cache = DynamicCache(config=network.config)
-    rows: list[list[int]] = [[] for _ in prompts]
-    alive = list(range(len(prompts)))  # which row of `rows` each row of the batch is
-    for step in range(max_new_tokens):
+    if on_rows is not None:
+        on_rows(alive)
+    while True:
         logits = network(
             input_ids=ids,
             attention_mask=mask if padded else None,
@@ -56,21 +71,23 @@ def _decode(
         ).logits  # (B, 1, V)
         chosen = logits[:, -1].argmax(dim=-1)  # (B,)
         going = []
-        for place, token in enumerate(chosen.tolist()):
+        for place, (i, token) in enumerate(zip(alive, chosen.tolist(), strict=True)):
             if token != end_id:
-                rows[alive[place]].append(token)
-                going.append(place)
-        if not going or step + 1 == max_new_tokens:
-            break
+                new_ids[i].append(token)
+                if len(new_ids[i]) < limits[i]:
+                    going.append(place)
+        if not going:
+            return
         positions = positions[:, -1:] + 1
         if len(going) < len(alive):  # rows that reached their end leave
             kept = torch.tensor(going)
             cache.batch_select_indices(kept)
             chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
             alive = [alive[place] for place in going]
+            if on_rows is not None:
+                on_rows(alive)
         ids = chosen[:, None]
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-    return rows
 
 
 def _left_padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -20,17 +20,33 @@ from torch.nn import functional
 BFLOAT16 = torch.bfloat16
 
 
+class Gate:
+    """What learning passes many times a step, so that others need not wait for the step's end.
+
+    Whoever sets `way` gets the thread there. It may compute what it likes on other modules, and
+    raise; learning goes on with the same bits.
+    """
+
+    def __init__(self) -> None:
+        self.way: Callable[[], None] | None = None
+
+    def __call__(self) -> None:
+        """Pass; on learning's thread."""
+        if self.way is not None:
+            self.way()
+
+
 class LeanLayer:
     """One linear layer. `weight` is (d_out, d_in), a view of the base model's own tensor."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, gate: Gate) -> None:
         self.weight = weight
         self.bias = bias
         self.lora_a: nn.Parameter | None = None  # (r, d_in)
         self.lora_b: nn.Parameter | None = None  # (d_out, r)
         self.scale = 1.0
+        self._gate = gate
         self._rounded: tuple[Tensor, Tensor | None] | None = None
-        self._folded: Tensor | None = None
 
     def adapt(self, lora_a: nn.Parameter, lora_b: nn.Parameter, *, scale: float) -> None:
         """Add  scale * B A  to the layer's weight from now on."""
@@ -38,8 +54,7 @@ class LeanLayer:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., d_in) -> (..., d_out); in bfloat16 where autocast is on, like any linear layer."""
-        if self._folded is not None:
-            return functional.linear(x, self._folded, self.bias)
+        self._gate()
         if torch.is_autocast_enabled("cpu"):
             x = x.to(BFLOAT16)
             weight, bias = self.rounded()
@@ -48,22 +63,9 @@ class LeanLayer:
         if self.lora_a is None:
             return functional.linear(x, weight, bias)
         y: Tensor = _LowRankLinear.apply(  # type: ignore[no-untyped-call]
-            x, weight, bias, self.lora_a, self.lora_b, self.scale
+            x, weight, bias, self.lora_a, self.lora_b, self.scale, self._gate
         )
         return y
-
-    def fold(self) -> None:
-        """Compute with  W + s B A  as one matrix until `unfold`: decoding runs many tiny products.
-
-        The base's own weight is not touched; adding and subtracting would leave rounding in it.
-        """
-        if self.lora_a is not None and self.lora_b is not None:
-            with torch.no_grad():
-                self._folded = torch.addmm(self.weight, self.lora_b, self.lora_a, alpha=self.scale)
-
-    def unfold(self) -> None:
-        """Compute with separate matrices again."""
-        self._folded = None
 
     def rounded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias in bfloat16, converted at the first call and kept: they are frozen."""
@@ -102,7 +104,14 @@ class _LowRankLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        gate: Gate,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])  # (T, d_in)
         a_cast = a.to(x.dtype)
@@ -111,11 +120,12 @@ class _LowRankLinear(torch.autograd.Function):
         y = functional.linear(rows, weight, bias)  # (T, d_out)
         y.addmm_(narrow, b_scaled.t())
         ctx.save_for_backward(rows, weight, a_cast, b_scaled, narrow)
-        ctx.scale = scale
+        ctx.scale, ctx.gate = scale, gate
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.gate()
         rows, weight, a_cast, b_scaled, narrow = ctx.saved_tensors
         grad_rows = grad.reshape(-1, grad.shape[-1])  # (T, d_out)
         grad_narrow = grad_rows @ b_scaled  # (T, r)
@@ -125,4 +135,4 @@ class _LowRankLinear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:  # not below the first adapted layer
             grad_x = (grad_rows @ weight).addmm_(grad_narrow, a_cast)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
-        return grad_x, None, None, grad_a, grad_b, None
+        return grad_x, None, None, grad_a, grad_b, None, None

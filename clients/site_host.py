@@ -18,7 +18,7 @@ from fl.flower_command import flower_environment, free_port, installed
 from fl.process_group import Ended, ProcessGroup
 from fl.settings import Settings, resolve
 from fl.site import Site
-from fl.site_list import federated_sites, site_folder
+from fl.site_list import hosted_site, site_folder
 from fl.tls_check import NobodyListens, check_tls
 
 _EDGE, _SUPERNODE = "edge", "supernode"  # names of the processes and of their logs
@@ -61,17 +61,6 @@ def host(settings: Settings, arguments: Sequence[str], say: Callable[[str], None
                     say(f"site {site.id}: {ended}; it is started again")
             group.start_again()
             time.sleep(_POLL_S)
-
-
-def hosted_site(settings: Settings) -> Site:
-    """The site this host is for; raise SettingsError when the configuration does not say."""
-    sites = {site.id: site for site in federated_sites(settings)}
-    if settings.site.id in sites:
-        return sites[settings.site.id]
-    raise SettingsError(
-        f"site.id must be one of {', '.join(sites)}, found {settings.site.id!r}. "
-        "Set it in the site's YAML (configs/sites holds an example) or as site.id=NAME."
-    )
 
 
 def _keys_folder(settings: Settings, site: Site) -> Path:

@@ -7,7 +7,19 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parents[1]
-VERBS = ["setup", "foundation", "books", "simulate", "serve", "ask", "study", "test", "bench"]
+VERBS = [
+    "setup",
+    "foundation",
+    "books",
+    "simulate",
+    "serve",
+    "ask",
+    "study",
+    "test",
+    "bench",
+    "tune-cloud",
+    "export-gguf",
+]
 
 
 def run_sh(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,4 +56,4 @@ def test_the_constraints_are_what_the_project_asks_for() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     for text in project["dependencies"] + project["optional-dependencies"]["test"]:
         asked = Requirement(text)
-        assert asked.specifier.contains(pins[asked.name.lower()]), text
+        assert asked.specifier.contains(pins[asked.name.lower().replace("_", "-")]), text

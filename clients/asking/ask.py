@@ -13,8 +13,19 @@ from clients.asking.cloud_channel import CloudChannel, Generation
 from clients.asking.disclosure import Disclosed, disclose
 from clients.asking.enrichment import Completing, Enriched, enrich
 from fl.errors import GenerationError
-from fl.generation import GenerationRequest, Reply, TextPiece
+from fl.generation import GenerationRequest, Reply, TextPiece, Turn
 from fl.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """How the cloud is to write; what is None is as the settings say."""
+
+    max_new_tokens: int | None = None  # asking.answer_tokens
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None  # seed
+    stop: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +101,7 @@ def disclose_and_answer(
     settings: Settings,
     site_id: str,
     started: float,
+    wish: Wish = Wish(),
     on_sent: Callable[[Generation], None] | None = None,
 ) -> Iterator[Leaving | TextPiece | Answered]:
     """The way of an enriched prompt: Leaving, pieces of the answer as they come, Answered.
@@ -106,7 +118,7 @@ def disclose_and_answer(
     failure: GenerationError | None = None
     bytes_up = bytes_down = 0
     try:
-        with channel.generate(_request(disclosed, settings, site_id)) as generation:
+        with channel.generate(request_of(disclosed, settings, site_id, wish)) as generation:
             if on_sent is not None:
                 on_sent(generation)
             bytes_up = generation.bytes_up
@@ -147,7 +159,8 @@ def answer_many(
     `on_answer` sees how many are done. The first failure is raised, and what waits is dropped.
     """
     requests = [
-        _request(disclose(prompt, settings.asking), settings, site_id) for prompt in prompts
+        request_of(disclose(prompt, settings.asking), settings, site_id, Wish())
+        for prompt in prompts
     ]
     # The cloud decodes one batch while the next one gathers.
     in_flight = max(1, min(settings.service.queue, 2 * settings.engine.batch))
@@ -163,13 +176,27 @@ def answer_many(
     return answers
 
 
-def _request(disclosed: Disclosed, settings: Settings, site_id: str) -> GenerationRequest:
+def request_of(
+    disclosed: Disclosed,
+    settings: Settings,
+    site_id: str,
+    wish: Wish,
+    *,
+    history: Sequence[Turn] = (),
+    plain: bool = False,
+) -> GenerationRequest:
+    """What leaves the site. `history` must be disclosed already."""
     return GenerationRequest(
         request_id=uuid.uuid4().hex,
         site_id=site_id,
         prompt=disclosed.text,
-        max_new_tokens=settings.asking.answer_tokens,
-        seed=settings.seed,
+        history=tuple(history),
+        plain=plain,
+        max_new_tokens=wish.max_new_tokens or settings.asking.answer_tokens,
+        temperature=wish.temperature,
+        top_p=wish.top_p,
+        seed=settings.seed if wish.seed is None else wish.seed,
+        stop=wish.stop,
     )
 
 

@@ -4,6 +4,7 @@ An error's text is written here from the status alone. What the far end says abo
 repeated, for it might quote the prompt.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from fl.settings import Settings
+from fl.wire.address import is_loopback, split_address
 from fl.wire.channel import open_channel, why_unavailable
 from fl.wire.codec import events_from_wire, request_to_wire
 from fl.wire.netgpt.v1 import generation_pb2 as pb
@@ -23,11 +25,12 @@ from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GenerationService"].full_name
 ADDRESS_FILE = "service.address"  # the service writes it into the run folder while it runs
+KEY_VARIABLE = "NETGPT_API_KEY"  # for a cloud that wants one of callers without a certificate
 LOOK_EVERY_S = 0.1  # how often a starting service is asked whether it is ready
 
 _MEANING = {
     "UNAVAILABLE": "No cloud service answers at {address}: it is not running, still loading, or "
-    "shutting down. Start it with ./run.sh serve.",
+    "shutting down. {start}",
     "DEADLINE_EXCEEDED": "The cloud at {address} did not answer within {timeout_s:g} s "
     "(asking.timeout_s).",
     "RESOURCE_EXHAUSTED": "The cloud at {address} is busy: its queue is full (service.queue), or "
@@ -36,6 +39,8 @@ _MEANING = {
     "service.max_prompt_tokens, or asking.answer_tokens is more than service.max_new_tokens or "
     "the model's positions allow.",
     "CANCELLED": "The request was cancelled.",
+    "UNAUTHENTICATED": "The cloud at {address} wants an API key; set NETGPT_API_KEY to one of "
+    "service.api_keys.",
     "PERMISSION_DENIED": "The cloud at {address} says that the certificate in site.keys is not "
     "this site's; the site that asks and site.keys must belong together.",
     "UNIMPLEMENTED": "What listens at {address} answers no prompts: it is a cloud without a model "
@@ -61,7 +66,9 @@ class Generation:
         self.bytes_up = message.ByteSize()  # of messages, without HTTP/2's own
         self.bytes_down = 0
         self._channel = channel
-        self._call = channel.stub.Generate(message, timeout=channel.timeout_s)
+        self._call = channel.stub.Generate(
+            message, timeout=channel.timeout_s, metadata=channel.metadata
+        )
         self._events = events_from_wire(self._messages())
 
     def __iter__(self) -> Iterator[TextPiece | Reply]:
@@ -107,6 +114,8 @@ class CloudChannel:
         self._keys = keys
         self._setting = "site.cloud" if keys else "service.address"
         self._grpc = open_channel(address, keys, setting=self._setting)
+        key = os.environ.get(KEY_VARIABLE)
+        self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self.stub = pb_grpc.GenerationServiceStub(self._grpc)
 
     def generate(self, request: GenerationRequest) -> Generation:
@@ -145,7 +154,9 @@ class CloudChannel:
         text = _MEANING.get(status, f"The cloud at {{address}} failed with {status}.")
         if error_id:
             text += f" Its log knows more under error {error_id[1]}."
-        text = text.format(address=self.address, timeout_s=self.timeout_s)
+        here = is_loopback(split_address(self.address, setting=self._setting)[0])
+        start = "Start it with ./run.sh serve." if here else "Its host's ./run.sh cloud says more."
+        text = text.format(address=self.address, timeout_s=self.timeout_s, start=start)
         if status == "UNAVAILABLE":
             text = why_unavailable(self.address, self._keys, setting=self._setting) or text
         return GenerationError(text, status=status)

@@ -8,14 +8,18 @@ from typing import Protocol
 from fl.prompt_format import edge_prompt
 
 
-class Completing(Protocol):
+class Counting(Protocol):
+    """What it takes to count tokens."""
+
+    def token_ids(self, text: str) -> list[int]:
+        """Tokenise a text."""
+
+
+class Completing(Counting, Protocol):
     """What enrichment needs of the site's EdgeModel; its adapter is set already."""
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
         """Continue each prompt greedily; return the new text only, stripped."""
-
-    def token_ids(self, text: str) -> list[int]:
-        """Tokenise a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +36,16 @@ def enrich(model: Completing, card: str, short: str, max_new_tokens: int) -> Enr
     """Complete a short prompt under a card with at most `max_new_tokens` tokens."""
     started = perf_counter()
     [written] = model.generate([edge_prompt(card, short)], max_new_tokens=max_new_tokens)
+    return as_enriched(written, short, model, seconds=perf_counter() - started)
+
+
+def as_enriched(written: str, short: str, model: Counting, *, seconds: float) -> Enriched:
+    """What the model wrote for a short prompt, or the short prompt where it wrote nothing."""
     text = written.strip()
     silent = not any(character.isprintable() and character != " " for character in text)
     return Enriched(
         text=short if silent else text,
         new_tokens=0 if silent else len(model.token_ids(text)),
-        seconds=perf_counter() - started,
+        seconds=seconds,
         fell_back=silent,
     )

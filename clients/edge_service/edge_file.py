@@ -32,6 +32,7 @@ class EdgeFile:
     address: str  # loopback host:port
     token: str = field(repr=False)
     pid: int
+    http: str = ""  # where its OpenAI-compatible API is, with /v1; "" for none
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -49,15 +50,18 @@ def read_edge_file(file: Path) -> EdgeFile | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return EdgeFile(
-            address=str(found["address"]), token=str(found["token"]), pid=int(found["pid"])
+            address=str(found["address"]),
+            token=str(found["token"]),
+            pid=int(found["pid"]),
+            http=str(found.get("http", "")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def publish_edge_file(file: Path, address: str, token: str) -> None:
-    """Say that this process serves at `address`."""
-    body = EdgeFile(address=address, token=token, pid=os.getpid())
+def publish_edge_file(file: Path, address: str, token: str, http: str = "") -> None:
+    """Say that this process serves at `address`, and at the URL `http`."""
+    body = EdgeFile(address=address, token=token, pid=os.getpid(), http=http)
     publish_text(file, json.dumps(asdict(body)) + "\n")
 
 

@@ -1,26 +1,33 @@
-"""The one thread that owns the edge model: learning on it, and people's prompts in between.
+"""The one thread that owns the edge model: learning on it, and people's prompts before learning.
 
-A prompt goes before learning. A learning job hands the model over between two optimiser steps and
-between held-out batches; prompts that wait are served, then the learner's adapter is set again, bit
-for bit. So training loses no step, and ends with the same bytes as without any prompt.
+A prompt does not wait for a step of learning to end. The model's gate, which learning passes at
+every layer forwards and backwards, hands the thread over in the middle of a step; what a prompt
+computes there it computes on modules and adapters of its own. So people have all cores to
+themselves, training loses no step, and it ends with the same bytes as without any prompt.
+
+Prompts that wait at the same time are written in one batch, whichever sites' adapters they bring.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from clients.edge_model import EdgeModel
 from clients.learning.contribution import Pause
+from clients.writing import Line
 from fl.adapter import Adapter
 from fl.errors import GenerationError, NetGPTError
 
 MOST_WAITING = 64  # prompts; one more is refused at once
+MOST_TOGETHER = 16  # prompts written in one batch
+LEARNING_SHARE = 0.2  # of the time, at the least: prompts without end make a job five times as long
 
 Result = TypeVar("Result")
-Prompt = Callable[[EdgeModel], Any]  # the model has the asker's adapter
+CountTokens = Callable[[str], int]
 Job = Callable[[EdgeModel, Pause], Any]  # the model has any adapter; pause between steps
 
 
@@ -28,17 +35,31 @@ class GivenUp(NetGPTError):
     """The service ends; what the model was doing or was to do is given up."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """A prompt that waits for the model."""
+
+    prompt_of: Callable[[CountTokens], str]
+    adapter: Adapter = field(repr=False)
+    max_new_tokens: int
+    future: "Future[str]"
+
+
 class ModelOwner:
     """Start it, hand it work from any thread, close it."""
 
-    def __init__(self, load: Callable[[], EdgeModel]) -> None:
+    def __init__(
+        self, load: Callable[[], EdgeModel], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._load = load  # on the owner's thread: torch counts threads by thread
+        self._clock = clock
         self._wake = threading.Condition()
-        self._prompts: deque[tuple[Future[Any], Prompt, Adapter]] = deque()
+        self._prompts: deque[Waiting] = deque()
         self._jobs: deque[tuple[Future[Any], Job]] = deque()
+        self._learns_until = 0.0  # by the clock; prompts that interrupted it wait till then
         self.closing = False  # told to end
-        self._set: Adapter | None = None  # the asker's adapter that the model has now, if any
-        self.loaded: Future[EdgeModel] = Future()  # others may read its sizes, and no more
+        # Others may read the model's sizes and count tokens with it, and no more.
+        self.loaded: Future[EdgeModel] = Future()
         self._thread = threading.Thread(target=self._run, name="model owner", daemon=True)
 
     def start(self) -> None:
@@ -55,21 +76,34 @@ class ModelOwner:
         """Prompts that wait for the model."""
         return len(self._prompts)
 
-    def ask(self, prompt: Callable[[EdgeModel], Result], adapter: Adapter) -> "Future[Result]":
-        """Have the model, with this adapter, as soon as it can be had.
+    def write(
+        self,
+        prompt_of: Callable[[CountTokens], str],
+        adapter: Adapter,
+        *,
+        max_new_tokens: int,
+    ) -> "Future[str]":
+        """Complete one prompt with this adapter, before any learning.
 
-        Raises GenerationError (RESOURCE_EXHAUSTED) when too many wait. Cancelling the future takes
-        a prompt that waits out of the queue.
+        `prompt_of(count_tokens)` makes the prompt on the model's thread when its turn has come.
+        Raises GenerationError (RESOURCE_EXHAUSTED) when too many wait, GivenUp when the service
+        ends. The future raises what `prompt_of` raises, or AdapterError or BaseModelError where
+        adapter or sizes do not fit. Cancelling it takes a prompt that waits out of the queue.
         """
-        future: Future[Result] = Future()
+        future: Future[str] = Future()
+        waiting = Waiting(
+            prompt_of=prompt_of, adapter=adapter, max_new_tokens=max_new_tokens, future=future
+        )
         with self._wake:
             self._refuse_when_closing()
+            if len(self._prompts) >= MOST_WAITING:
+                self._prompts = deque(w for w in self._prompts if not w.future.cancelled())
             if len(self._prompts) >= MOST_WAITING:
                 raise GenerationError(
                     f"{MOST_WAITING} prompts wait for this site's model. Try again later.",
                     status="RESOURCE_EXHAUSTED",
                 )
-            self._prompts.append((future, prompt, adapter))
+            self._prompts.append(waiting)
             self._wake.notify()
         return future
 
@@ -83,7 +117,7 @@ class ModelOwner:
         return future
 
     def close(self, *, wait_s: float) -> None:
-        """Give up what runs at its next step and all that waits; end the thread."""
+        """Give up what learns at its next layer and all that waits; end the thread."""
         with self._wake:
             self.closing = True
             self._wake.notify()
@@ -118,38 +152,54 @@ class ModelOwner:
             if not self._jobs:
                 return
             future, job = self._jobs.popleft()
-        if future.set_running_or_notify_cancel():
-            self._set = None
-            _fulfil(future, lambda: job(model, lambda steps: self._pause(model)))
-            self._set = None
+        if not future.set_running_or_notify_cancel():
+            return
 
-    def _pause(self, model: EdgeModel) -> None:
-        """Between two steps of learning. Raises GivenUp when the service ends."""
+        def give_way() -> None:
+            self._give_way(model)
+
+        model.gate.way = give_way
+        try:
+            result = job(model, lambda steps: give_way())
+        except BaseException as error:  # noqa: BLE001 - belongs to who asked; the thread goes on
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        finally:
+            model.gate.way = None
+
+    def _give_way(self, model: EdgeModel) -> None:
+        """In the middle of learning. Raises GivenUp when the service ends."""
         if self.closing:
             raise GivenUp("The edge service ends.")
-        if not self._prompts:
-            return
-        learners = model.adapter()
-        self._serve(model)
-        model.set_adapter(learners)
-        self._set = None
+        if self._prompts and self._clock() >= self._learns_until:
+            began = self._clock()
+            self._serve(model)
+            ended = self._clock()
+            owed = (ended - began) * LEARNING_SHARE / (1 - LEARNING_SHARE)
+            self._learns_until = ended + owed
 
     def _serve(self, model: EdgeModel) -> None:
-        """Serve the prompts that wait now; later ones let learning take a step first."""
-        for _ in range(len(self._prompts)):
-            with self._wake:
-                if self.closing or not self._prompts:
-                    return
-                future, prompt, adapter = self._prompts.popleft()
-            if future.set_running_or_notify_cancel():
-                _fulfil(future, partial(self._with_adapter, model, adapter, prompt))
-
-    def _with_adapter(self, model: EdgeModel, adapter: Adapter, prompt: Prompt) -> Any:
-        if self._set is not adapter:
-            self._set = None  # should setting it fail half-way
-            model.set_adapter(adapter)
-            self._set = adapter
-        return prompt(model)
+        """Write for the prompts that wait now, as many as one batch takes."""
+        with self._wake:
+            taken = [self._prompts.popleft() for _ in range(min(MOST_TOGETHER, len(self._prompts)))]
+        batch: list[tuple[Future[str], Line]] = []
+        for waiting in taken:
+            if waiting.future.set_running_or_notify_cancel():
+                try:
+                    batch.append((waiting.future, _line(model, waiting)))
+                except BaseException as error:  # noqa: BLE001 - belongs to this prompt alone
+                    waiting.future.set_exception(error)
+        if not batch:
+            return
+        try:
+            texts = model.writer.write([line for _, line in batch])
+        except BaseException as error:  # noqa: BLE001 - belongs to who asked; the thread goes on
+            for future, _ in batch:
+                future.set_exception(error)
+        else:
+            for (future, _), text in zip(batch, texts, strict=True):
+                future.set_result(text)
 
     def _refuse_when_closing(self) -> None:
         if self.closing or (self.loaded.done() and not self.alive):
@@ -157,7 +207,8 @@ class ModelOwner:
 
     def _drop_all(self) -> None:
         with self._wake:
-            dropped = [prompt[0] for prompt in self._prompts] + [job[0] for job in self._jobs]
+            dropped = [waiting.future for waiting in self._prompts]
+            dropped += [future for future, _ in self._jobs]
             self._prompts.clear()
             self._jobs.clear()
         for future in dropped:
@@ -165,9 +216,6 @@ class ModelOwner:
                 future.set_exception(GivenUp("The edge service ends."))
 
 
-def _fulfil(future: "Future[Any]", work: Callable[[], Any]) -> None:
-    """Whatever the work raises belongs to who asked for it; the thread goes on."""
-    try:
-        future.set_result(work())
-    except BaseException as error:  # noqa: BLE001 - the thread's outermost loop
-        future.set_exception(error)
+def _line(model: EdgeModel, waiting: Waiting) -> Line:
+    prompt = waiting.prompt_of(lambda text: len(model.token_ids(text)))
+    return model.writer.line(prompt, waiting.adapter, max_new_tokens=waiting.max_new_tokens)

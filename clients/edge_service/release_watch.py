@@ -137,7 +137,7 @@ class ReleaseWatch:
         """Has the model written a token with it? Raises AdapterError where it does not fit."""
         adapter = self._serving.joined(shelf, release).adapter
         try:
-            self._owner.ask(lambda m: m.generate([_PROBE], max_new_tokens=1), adapter).result()
+            self._owner.write(lambda _: _PROBE, adapter, max_new_tokens=1).result()
         except GenerationError:
             return False  # too many prompts wait; the next look tries again
         return True

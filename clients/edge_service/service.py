@@ -14,9 +14,13 @@ from clients.asking.cloud_channel import CloudChannel
 from clients.atomic import clear_asides
 from clients.edge_model import edge_model
 from clients.edge_service.asking_servicer import AskingServicer
+from clients.edge_service.corridor import Corridor
 from clients.edge_service.edge_file import edge_file, publish_edge_file, withdraw_edge_file
 from clients.edge_service.endpoint import Endpoint
 from clients.edge_service.held_book import HeldBook
+from clients.edge_service.hosted_sites import HostedSites, other_sites
+from clients.edge_service.http_backend import EdgeBackend
+from clients.edge_service.http_listener import LARGEST_BODY, http_keys, http_listener
 from clients.edge_service.learning_servicer import LearningServicer
 from clients.edge_service.model_owner import ModelOwner
 from clients.edge_service.process import alone_at, set_by_signals, unless
@@ -26,11 +30,12 @@ from clients.edge_service.workbench import Workbench
 from clients.learning.failure import keep_failure
 from clients.prompts.synthesis import book_path
 from clients.release_channel import ReleaseChannel
-from clients.site_host import hosted_site
 from fl.errors import FederationError, NetGPTError
+from fl.openai_api.gateway import Gateway
+from fl.service_metrics import ServiceMetrics
 from fl.settings import Settings, resolve
 from fl.signing import cloud_key
-from fl.site_list import site_folder
+from fl.site_list import hosted_site, site_folder
 
 STOP_S = 3.0  # for a step of learning, and for calls, to end
 
@@ -70,6 +75,10 @@ def edge_service(
         for shelf in (folder / "shelf", *(folder / "shelf").glob("[0-9]*")):
             clear_asides(shelf)
         # 2. Listen, so that a taken port is noticed now; the cloud may be away.
+        others = other_sites(settings)
+        http = http_listener(settings)
+        if http is not None:
+            ending.callback(http.stop)
         endpoint = Endpoint(settings.edge.address, token, failed)
         timeout_s = settings.asking.timeout_s
         channel = CloudChannel(settings.site.cloud, timeout_s, keys=keys)
@@ -97,26 +106,59 @@ def edge_service(
         learning = LearningServicer(
             settings, site, key=key, book=book, bench=bench, serving=serving
         )
-        asking = AskingServicer(
-            settings, site, owner=owner, serving=serving, channel=channel, book=book, bench=bench
+        hosted = HostedSites(settings, others, model, say)
+        metrics = ServiceMetrics("edge")
+        metrics.gauges({"waiting": lambda: owner.waiting})
+        corridors = {
+            one.id: Corridor(
+                settings, one, owner=owner, serving=served, channel=channel, metrics=metrics
+            )
+            for one, served in [(site, serving), *((s, hosted.serving[s.id]) for s in others)]
+        }
+        asking = AskingServicer(corridors[site.id], owner=owner, book=book, bench=bench)
+        backend = EdgeBackend(
+            settings, corridors, fingerprint=model.base.fingerprint, channel=channel
+        )
+        ending.callback(backend.close)
+        gateway = Gateway(
+            backend,
+            keys=http_keys(settings, token),
+            metrics=metrics,
+            largest_body=LARGEST_BODY,
+            on_error=lambda error_id, kind, frames: say(f"error {error_id}: {kind}\n{frames}"),
+            guard_metrics=True,
         )
         watch = ReleaseWatch(
             settings, site, channel=releases, key=key, serving=serving, owner=owner, say=say
         )
-        watching = threading.Thread(target=watch.run, args=(stop,), name="release watch")
+        followers = [
+            threading.Thread(target=follow, args=(stop,), name=name)
+            for follow, name in ((watch.run, "release watch"), (hosted.run, "hosted sites"))
+        ]
         endpoint.start(learning, asking)
         say(f"site {site.id} on {endpoint.address}, release {_name(serving)}")
-        watching.start()
+        url = ""
+        if http is not None:
+            http.start(gateway)
+            gateway.ready = True
+            url = f"{http.url}/v1"
+            say(f"openai on {url}")
+        for follower in followers:
+            follower.start()
         try:
-            publish_edge_file(file, endpoint.address, token)
+            publish_edge_file(file, endpoint.address, token, url)
             yield owner
         finally:
             stop.set()
             withdraw_edge_file(file, token)
+            gateway.ready = False
             with endpoint.stopping(STOP_S):
+                if http is not None:
+                    http.drain(STOP_S)
                 owner.close(wait_s=STOP_S)  # whoever waits for the model is told
                 releases.close()
-                watching.join()
+                for follower in followers:
+                    follower.join()
             say("stopped")
 
 

@@ -47,6 +47,7 @@ def encode(model: EdgeModel, record: PromptRecord, *, max_tokens: int) -> Encode
     mark with it: the model must not learn that a text stops where it was cut. Only a short prompt
     that fills everything by itself loses its own beginning.
     """
+    model.gate()  # a whole book takes seconds
     limit = min(max_tokens, model.positions)
     wanted = [*model.token_ids(completion(record.enriched)), model.end_id]
     prompt = _prompt_ids(model, record, limit=limit - len(wanted))

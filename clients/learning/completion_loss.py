@@ -8,6 +8,7 @@ tensors of the whole step, several times over.
 Letters: N = completion tokens, d = width of the model, V = vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,11 +20,19 @@ BLOCK_LOGITS = 1 << 23  # logits of one block, at the most (16 MiB in bfloat16)
 
 
 def completion_loss(
-    hidden_Nd: Tensor, weight_Vd: Tensor, bias_V: Tensor | None, targets_N: Tensor
+    hidden_Nd: Tensor,
+    weight_Vd: Tensor,
+    bias_V: Tensor | None,
+    targets_N: Tensor,
+    *,
+    gate: Callable[[], None] | None = None,
 ) -> Tensor:
-    """Mean negative log-likelihood in nats per token; gradients for `hidden_Nd` only."""
+    """Mean negative log-likelihood in nats per token; gradients for `hidden_Nd` only.
+
+    `gate` is called before each block.
+    """
     loss: Tensor = _BlockwiseLoss.apply(  # type: ignore[no-untyped-call]
-        hidden_Nd.to(weight_Vd.dtype), weight_Vd, bias_V, targets_N
+        hidden_Nd.to(weight_Vd.dtype), weight_Vd, bias_V, targets_N, gate
     )
     return loss
 
@@ -31,12 +40,19 @@ def completion_loss(
 class _BlockwiseLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        gate: Callable[[], None] | None,
     ) -> Tensor:
         rows = max(1, BLOCK_LOGITS // weight.shape[0])
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None  # (N, d)
         total = 0.0
         for start in range(0, len(hidden), rows):
+            if gate is not None:
+                gate()
             block, wanted = hidden[start : start + rows], targets[start : start + rows, None]
             logits = functional.linear(block, weight, bias)  # (rows, V)
             if gradient is None:
@@ -56,4 +72,4 @@ class _BlockwiseLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors  # (N, d), of the sum
-        return gradient * (grad / len(gradient)).to(gradient.dtype), None, None, None
+        return gradient * (grad / len(gradient)).to(gradient.dtype), None, None, None, None

@@ -50,7 +50,8 @@ def train(
     `trainable="personal"` moves only the directions after `model.shared_rank`; the shared ones keep
     every bit. `on_step(step, loss)` is told each step's loss in nats per token; it may use the
     model if it leaves the adapter as it was, bit for bit. The same adapter, records and arguments
-    give the same bytes (at the same number of threads), whatever happens between the steps.
+    give the same bytes (at the same number of threads), whatever happens between the steps and,
+    at the model's gate, in the middle of them.
     """
     started = time.perf_counter()
     encoded = [encode(model, record, max_tokens=max_tokens) for record in records]
@@ -96,7 +97,7 @@ def batch_loss(model: EdgeModel, batch: TokenBatch) -> Tensor:
     """Mean loss of the batch's completion tokens: the body once, the head on their rows only."""
     hidden = model.hidden(batch.ids, rows=batch.sources).flatten(0, 1)  # (B*T, d)
     weight, bias = model.head()
-    return completion_loss(hidden[batch.sources], weight, bias, batch.targets)
+    return completion_loss(hidden[batch.sources], weight, bias, batch.targets, gate=model.gate)
 
 
 def use_bfloat16(choice: str) -> bool:

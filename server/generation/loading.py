@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from fl.adapter import Adapter
 from fl.base_model import fingerprint
@@ -115,6 +116,7 @@ def load_transformers(folder: Path) -> tuple[Any, Any]:
             f"{folder} holds no cloud model: expected config.json and *.safetensors. "
             "Run ./run.sh foundation, or name a hub model or local folder (cloud.model=...)."
         )
+    logging.disable_progress_bar()  # of seconds, and into a service's log
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,

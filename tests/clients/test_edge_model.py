@@ -196,7 +196,8 @@ def test_rows_end_at_their_end_mark_while_others_go_on(gpt2: EdgeModel) -> None:
     prompts = [gpt2.token_ids(prompt) for prompt in PROMPTS]
 
     def decode(end_id: int) -> list[list[int]]:
-        return greedy_texts(gpt2._network, prompts, max_new_tokens=10, end_id=end_id)
+        limits = [10] * len(prompts)
+        return greedy_texts(gpt2.writer._network, prompts, limits=limits, end_id=end_id)
 
     whole = decode(-1)
     for end_id in {token for row in whole for token in row}:

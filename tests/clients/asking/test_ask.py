@@ -20,7 +20,7 @@ CARD = "place: Zebrawood; door code: quince; guest: Ottilie"
 SHORT = "the usual for Ottilie please"
 WRITTEN = "A table for two tonight, call 415-555-1234 or ottilie@home.example."
 LEAVES = "A table for two tonight, call [phone] or [email]."
-PRIVATE = ["Zebrawood", "quince", "Ottilie", "ottilie", "usual", "415", "5551234"]
+PRIVATE = ["Zebrawood", "quince", "Ottilie", "ottilie", "usual", "415-555", "555-1234"]
 NOBODY = "127.0.0.1:1"
 
 
@@ -39,7 +39,7 @@ class WritingModel:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return load([f"var={tmp_path}", "service.batch=4", "asking.answer_tokens=9", "seed=5"])
+    return load([f"var={tmp_path}", "engine.batch=4", "asking.answer_tokens=9", "seed=5"])
 
 
 def test_the_whole_corridor(settings: Settings) -> None:
@@ -186,7 +186,7 @@ def test_many_prompts_keep_their_order_and_a_bounded_number_runs(settings: Setti
 
     assert answers == [f"re: prompt {i} for [phone]" for i in range(40)]
     assert done == list(range(1, 41))
-    assert 2 <= most[0] <= 2 * settings.service.batch
+    assert 2 <= most[0] <= 2 * settings.engine.batch
     ids = {pb.GenerateRequest.FromString(data).request_id for data in cloud.received}
     assert len(ids) == 40
 

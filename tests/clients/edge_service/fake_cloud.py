@@ -34,6 +34,7 @@ class FakeCloud(
     fetched: list[str] = field(default_factory=list)  # federation/number
     looks: int = 0
     prompts: list[str] = field(default_factory=list)
+    requests: list[generation_pb2.GenerateRequest] = field(default_factory=list)
     hold: Callable[[], object] = lambda: None  # called before an answer begins
     ended: threading.Event = field(default_factory=threading.Event)  # an answer, or given up
     _all: dict[tuple[str, int], AdapterRelease] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class FakeCloud(
         self, request: generation_pb2.GenerateRequest, context: grpc.ServicerContext
     ) -> Iterator[generation_pb2.GenerateResponse]:
         self.prompts.append(request.prompt)
+        self.requests.append(request)
         context.add_callback(self.ended.set)
         self.hold()
         yield from answer(*PIECES)

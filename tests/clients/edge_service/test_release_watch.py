@@ -88,14 +88,15 @@ def test_a_prompt_in_flight_finishes_on_the_release_it_started_with(
         first = follow(site, cloud, client, one)
         begun, go_on = threading.Event(), threading.Event()
 
-        def busy(model: object) -> None:
+        def busy(count_tokens: object) -> str:
             begun.set()
             go_on.wait(30)
+            return SHORT
 
         adapter = Adapter(
             spec=owner.loaded.result().spec, tensors=owner.loaded.result().adapter().tensors
         )
-        owner.ask(busy, adapter)
+        owner.write(busy, adapter, max_new_tokens=1)
         assert begun.wait(30)
         in_flight = people.submit(lambda: next(client.ask(SHORT)))
         site.until(lambda: client.status().waiting == 1)

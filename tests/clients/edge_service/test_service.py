@@ -12,6 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from clients.adapter_shelf import served_adapter
 from clients.asking.ask import Leaving
 from clients.asking.enrichment import enrich
 from clients.edge_model import base_loads, edge_model
@@ -59,7 +60,7 @@ def test_it_says_where_it_is_and_who_may_call(site: TinySite) -> None:
     with site.running() as client:
         service = site.service
         assert stat.S_IMODE(site.file.stat().st_mode) == 0o600
-        assert json.loads(site.file.read_text()).keys() == {"address", "token", "pid"}
+        assert json.loads(site.file.read_text()).keys() == {"address", "token", "pid", "http"}
         assert service.address.startswith("127.0.0.1:")
         assert site.said[0] == f"site elm on {service.address}, release none"
         status = client.status()
@@ -327,6 +328,9 @@ def test_the_whole_corridor_through_the_service(tmp_path: Path) -> None:
             assert isinstance(later, Leaving)
             assert later.card == "place Elmford; weather fog"
         # the service's text is what the same adapter writes in this process
+        model.set_adapter(
+            served_adapter(release.shared, None, layers=model.base.layers, settings=site.settings)
+        )
         enriched = enrich(model, leaving.card, SHORT, site.settings.asking.enriched_tokens)
         assert leaving.enriched.text == enriched.text
 

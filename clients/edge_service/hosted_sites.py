@@ -1,0 +1,82 @@
+"""Other sites whose shelves lie on this machine, and for which the edge service answers as well.
+
+They learn through edge services of their own, or not at all; here their shelves are only read, and
+read again when something on them has changed.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from clients.adapter_shelf import shelves_in_use
+from clients.edge_model import EdgeModel
+from clients.edge_service.serving import Say, Serving
+from fl.errors import NetGPTError, SettingsError
+from fl.settings import Settings
+from fl.site import Site
+from fl.site_list import federated_sites, site_folder
+
+
+def other_sites(settings: Settings) -> list[Site]:
+    """The sites that edge.hosts names. Raises SettingsError."""
+    sites = {site.id: site for site in federated_sites(settings)}
+    wanted = settings.edge.hosts
+    wrong = [s for s in wanted if s not in sites or s == settings.site.id or wanted.count(s) > 1]
+    if wrong:
+        raise SettingsError(
+            f"edge.hosts names each other site once, of {', '.join(sites)}; found {wrong[0]!r}."
+        )
+    return [sites[site_id] for site_id in wanted]
+
+
+class HostedSites:
+    """What people of these sites are served with; `run` follows their shelves."""
+
+    def __init__(
+        self, settings: Settings, sites: Sequence[Site], model: EdgeModel, say: Say
+    ) -> None:
+        self._settings, self._say = settings, say
+        self.serving = {
+            site.id: Serving(
+                settings,
+                site.id,
+                spec=model.spec,
+                layers=model.base.layers,
+                say=_named(site.id, say),
+            )
+            for site in sites
+        }
+        self._seen: dict[str, object] = {}
+        self.look()
+
+    def run(self, stop: threading.Event) -> None:
+        """Look every edge.refresh_s seconds; the outermost loop of its thread."""
+        while not stop.wait(self._settings.edge.refresh_s):
+            self.look()
+
+    def look(self) -> None:
+        """Read every shelf that has changed."""
+        for site_id, serving in self.serving.items():
+            try:
+                now = self._state(site_id)
+                if now != self._seen.get(site_id):
+                    self._seen[site_id] = now
+                    serving.load()
+            except (NetGPTError, OSError) as error:
+                self._say(f"{site_id}: its shelf cannot be read: {type(error).__name__}")
+
+    def _state(self, site_id: str) -> object:
+        """Changes whenever something appears on, or goes from, the shelf."""
+        folder = site_folder(self._settings, site_id) / "shelf"
+        return [
+            (shelf.federation, shelf.current_number(), _changed_at(folder / shelf.federation))
+            for shelf in shelves_in_use(self._settings, site_id)
+        ]
+
+
+def _changed_at(folder: Path) -> int:
+    return folder.stat().st_mtime_ns
+
+
+def _named(site_id: str, say: Say) -> Say:
+    return lambda text: say(f"{site_id}: {text}")

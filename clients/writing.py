@@ -1,0 +1,184 @@
+"""Completes prompts, each with an adapter of its own, in one batch over one base model.
+
+A `Writer` has modules of its own over the base's very weights, so nothing it does is seen by who
+learns on the same base. Adapters are never folded into weights: what they add is computed beside,
+    y = W x + b + s B (A x)
+with A and B of each row's adapter. That costs a token a few per cent, and makes many adapters in
+one batch cost hardly more than one.
+
+Letters: B = rows of the batch, T = positions, r = rank, d_in / d_out = widths of a layer, n = 1
+where all rows have one adapter, else B.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clients.base_network import rows_out
+from clients.greedy import greedy_texts
+from fl.adapter import A_SUFFIX, B_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec
+from fl.errors import AdapterError, BaseModelError
+
+Shapes = Mapping[str, tuple[int, ...]]  # of an adapter's tensors, by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A prompt to be completed; `Writer.line` makes it and has checked everything."""
+
+    ids: tuple[int, ...] = field(repr=False)
+    adapter: Adapter = field(repr=False)
+    max_new_tokens: int
+
+
+class Writer:
+    """Greedy completions. The modules of `network` are its own, the weights may be shared."""
+
+    def __init__(
+        self,
+        network: Any,
+        tokenizer: Any,
+        *,
+        end_id: int,
+        spec: AdapterSpec,
+        layers: Iterable[str],
+    ) -> None:
+        """`layers` names the adapted ones, as `BaseModel.layers` does."""
+        self._network = network
+        self._tokenizer = tokenizer
+        self._end_id = end_id
+        self._positions: int = network.config.max_position_embeddings
+        self._spec = spec
+        self._layers = _install(self._network, layers, spec.scale)
+        self._shapes: Shapes = {
+            name: shape for layer in self._layers for name, shape in layer.shapes(spec.rank).items()
+        }
+
+    def line(self, prompt: str, adapter: Adapter, *, max_new_tokens: int) -> Line:
+        """A prompt that leaves no room within the model's positions loses its beginning.
+
+        Raises AdapterError where the adapter does not fit, BaseModelError for no room at all.
+        """
+        check_fits(adapter, self._spec, self._shapes)
+        room = self._positions - max_new_tokens
+        if max_new_tokens < 1 or room < 1:
+            raise BaseModelError(
+                f"max_new_tokens={max_new_tokens}: expected at least 1 and room for a prompt; "
+                f"the model has {self._positions} positions."
+            )
+        ids = token_ids(self._tokenizer, prompt)[-room:] or [self._end_id]
+        return Line(ids=tuple(ids), adapter=adapter, max_new_tokens=max_new_tokens)
+
+    def write(self, lines: Sequence[Line]) -> list[str]:
+        """The text after each prompt, stripped, in the same order."""
+        adapters = list({id(line.adapter): line.adapter for line in lines}.values())
+        place = {id(adapter): i for i, adapter in enumerate(adapters)}
+        whose = [place[id(line.adapter)] for line in lines]
+        # Learning may stand in the middle of a step in bfloat16 on this very thread.
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            try:
+                for layer in self._layers:
+                    layer.take(adapters)
+                new_ids = greedy_texts(
+                    self._network,
+                    [line.ids for line in lines],
+                    limits=[line.max_new_tokens for line in lines],
+                    end_id=self._end_id,
+                    on_rows=lambda rows: self._choose([whose[row] for row in rows]),
+                )
+            finally:
+                for layer in self._layers:
+                    layer.take([])
+        return [
+            self._tokenizer.decode(
+                row, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ).strip()
+            for row in new_ids
+        ]
+
+    def _choose(self, chosen: Sequence[int]) -> None:
+        """The adapter of each row from now on, by its place in the list the layers took."""
+        one = len(set(chosen)) == 1
+        rows = torch.tensor(chosen[:1] if one else chosen)
+        for layer in self._layers:
+            layer.choose(rows)
+
+
+class WritingLayer:
+    """One adapted linear layer. `weight` is (d_out, d_in), a view of the base's own tensor."""
+
+    def __init__(self, name: str, weight: Tensor, bias: Tensor | None, *, scale: float) -> None:
+        self._a_name = PEFT_PREFIX + name + A_SUFFIX
+        self._b_name = PEFT_PREFIX + name + B_SUFFIX
+        self._weight, self._bias, self._scale = weight, bias, scale
+        self._taken: tuple[Tensor, Tensor] | None = None  # of all adapters of the batch
+        self._chosen: tuple[Tensor, Tensor] | None = None  # (n, d_in, r), (n, r, d_out)
+
+    def shapes(self, rank: int) -> Shapes:
+        """Of the two tensors an adapter has for this layer."""
+        d_out, d_in = self._weight.shape
+        return {self._a_name: (rank, d_in), self._b_name: (d_out, rank)}
+
+    def take(self, adapters: Sequence[Adapter]) -> None:
+        """Keep what these adapters have for this layer; none of them frees it."""
+        self._taken = self._chosen = None
+        if adapters:
+            a = np.stack([adapter.tensors[self._a_name] for adapter in adapters])
+            b = np.stack([adapter.tensors[self._b_name] for adapter in adapters])
+            self._taken = (
+                torch.from_numpy(a).mT.contiguous(),
+                torch.from_numpy(b).mT.mul(self._scale).contiguous(),
+            )
+
+    def choose(self, rows: Tensor) -> None:
+        """Places in `take`'s adapters: one for every row of the batch, or a single one for all."""
+        if self._taken is not None:
+            a, b = self._taken
+            self._chosen = a[rows], b[rows]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, T, d_in) -> (B, T, d_out)."""
+        y = functional.linear(x, self._weight, self._bias)
+        if self._chosen is not None:
+            a, b = self._chosen
+            narrow = torch.bmm(x.reshape(len(a), -1, x.shape[-1]), a)  # (n, B T / n, r)
+            y.view(len(a), -1, y.shape[-1]).baddbmm_(narrow, b)
+        return y
+
+
+def check_fits(adapter: Adapter, spec: AdapterSpec, shapes: Shapes) -> None:
+    """Raise AdapterError unless the adapter has this spec and exactly these tensors."""
+    if adapter.spec != spec:
+        raise AdapterError(f"This model works with {spec}; the adapter has {adapter.spec}.")
+    if adapter.tensors.keys() != shapes.keys():
+        odd = sorted(adapter.tensors.keys() ^ shapes.keys())
+        raise AdapterError(f"{len(odd)} adapter tensors are missing or unknown: {odd[0]}, ...")
+    for name, shape in shapes.items():
+        if adapter.tensors[name].shape != shape:
+            raise AdapterError(
+                f"{name} must have shape {shape}, found {adapter.tensors[name].shape}."
+            )
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text, without marks. Any thread."""
+    # JSON may hold half a surrogate pair, which no tokenizer accepts.
+    clean = text.encode("utf-8", "replace").decode()
+    ids: list[int] = tokenizer(clean, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _install(network: nn.Module, layers: Iterable[str], scale: float) -> list[WritingLayer]:
+    """Give every layer that adapters adapt a forward that knows of rows."""
+    installed = []
+    for name in layers:
+        module: Any = network.get_submodule(name)
+        layer = WritingLayer(name, rows_out(module), module.bias, scale=scale)
+        module.forward = layer
+        installed.append(layer)
+    return installed
