@@ -4,7 +4,6 @@ A folder that holds files cannot be renamed over. So a replacement takes two ren
 that dies between them leaves the folder before as `<name>.before`; `recover` puts it back.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -23,8 +22,9 @@ def publish_folder(folder: Path, write: Callable[[Path], None]) -> None:
     made = aside / "whole"
     try:
         write(made)
-        for path in [*made.iterdir(), made]:
-            _flush(path)
+        for file in made.iterdir():
+            durable.sync_file(file)
+        durable.sync_folder(made)
         before = _before(folder)
         if folder.exists():
             folder.rename(before)
@@ -68,11 +68,3 @@ def clear_asides(parent: Path) -> None:
 
 def _before(folder: Path) -> Path:
     return folder.with_name(folder.name + _BEFORE)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

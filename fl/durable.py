@@ -13,13 +13,14 @@ def write(file: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def sync_file(file: Path) -> None:
+    """Wait until the disk has the bytes of a file that is written."""
+    _sync(file)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the disk has the names in a folder: what was made, renamed, removed there."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _sync(folder)
 
 
 def publish(file: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -47,3 +48,11 @@ def write_aside(file: Path, data: bytes, *, mode: int) -> Path:
         Path(name).unlink(missing_ok=True)
         raise
     return Path(name)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -6,7 +6,6 @@ embeddings are the output matrix where they are tied: then there is no output te
 """
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, GenerationConfig
 
 from fl.base_model import fingerprint
-from fl.durable import sync_folder
+from fl.durable import sync_file, sync_folder
 from fl.errors import BaseModelError
 from server.gguf_vocabulary import read_vocabulary, write_vocabulary
 
@@ -59,7 +58,7 @@ def export_gguf(folder: Path, out: Path, *, outtype: str) -> None:
         _describe(writer, folder, config, outtype)
         write_vocabulary(writer, vocabulary)
         _write(writer, tensors, _rope_factors(config))
-        _sync(aside)
+        sync_file(aside)
         aside.replace(out)
         sync_folder(out.parent)
     finally:
@@ -206,11 +205,3 @@ def _rope_factors(config: Any) -> NDArray[np.float32] | None:
     share = np.clip((turns - low) / (high - low), 0, 1)  # 0 slow: stretched; 1 fast: left alone
     factors: NDArray[np.float32] = (1 / ((1 - share) / rope["factor"] + share)).astype(np.float32)
     return factors
-
-
-def _sync(file: Path) -> None:
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

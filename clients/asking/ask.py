@@ -49,6 +49,13 @@ class Answered(Leaving):
     bytes_down: int
     seconds: float  # from the short prompt to the end
 
+    @property
+    def outcome(self) -> Reply | GenerationError:
+        """The reply, or why there is none."""
+        outcome = self.reply or self.error
+        assert outcome is not None
+        return outcome
+
 
 def ask(
     short: str,

@@ -8,13 +8,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from time import monotonic, sleep
 from types import TracebackType
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from fl.errors import GenerationError
+from fl.errors import GenerationError, SettingsError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from fl.settings import Settings
 from fl.wire.address import is_loopback, split_address
@@ -27,6 +28,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["GenerationService"].full_name
 ADDRESS_FILE = "service.address"  # the service writes it into the run folder while it runs
 KEY_VARIABLE = "NETGPT_API_KEY"  # for a cloud that wants one of callers without a certificate
 LOOK_EVERY_S = 0.1  # how often a starting service is asked whether it is ready
+BLAME_S = 1.0  # to find out why a call failed; who asks waits for it
 
 _MEANING = {
     "UNAVAILABLE": "No cloud service answers at {address}: it is not running, still loading, or "
@@ -108,13 +110,16 @@ class CloudChannel:
     """
 
     def __init__(self, address: str, timeout_s: float, *, keys: Path | None = None) -> None:
-        """Raises SettingsError where the address is none, or not on this machine without keys."""
+        """Raises SettingsError where the address is none, or not on this machine without keys.
+
+        Shows the API key in NETGPT_API_KEY, where there is one.
+        """
         self.address = address
         self.timeout_s = timeout_s  # of one answer, waiting included
         self._keys = keys
         self._setting = "site.cloud" if keys else "service.address"
         self._grpc = open_channel(address, keys, setting=self._setting)
-        key = os.environ.get(KEY_VARIABLE)
+        key = _key()
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self.stub = pb_grpc.GenerationServiceStub(self._grpc)
 
@@ -158,8 +163,24 @@ class CloudChannel:
         start = "Start it with ./run.sh serve." if here else "Its host's ./run.sh cloud says more."
         text = text.format(address=self.address, timeout_s=self.timeout_s, start=start)
         if status == "UNAVAILABLE":
-            text = why_unavailable(self.address, self._keys, setting=self._setting) or text
+            text = self._blame() or text
         return GenerationError(text, status=status)
+
+    def _blame(self) -> str | None:
+        """Why the cloud is unavailable, where certificates or the way can be seen to be to blame.
+
+        A wrong certificate shows within a handshake; an address that answers nothing would take
+        `check_tls` seconds at every call, which is no more than is known already.
+        """
+        found: list[str | None] = []
+
+        def look() -> None:
+            found.append(why_unavailable(self.address, self._keys, setting=self._setting))
+
+        looking = Thread(target=look, name="why unavailable", daemon=True)
+        looking.start()
+        looking.join(BLAME_S)
+        return found[0] if found else None
 
     def close(self) -> None:
         """Close the connection; requests that still run end as CANCELLED."""
@@ -175,6 +196,14 @@ class CloudChannel:
         frames: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _key() -> str:
+    """The API key for the cloud; raise SettingsError for one that no header can hold."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError(f"{KEY_VARIABLE} must hold one key, of printable ASCII characters.")
+    return key
 
 
 _NOT_YET = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}

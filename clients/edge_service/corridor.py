@@ -12,11 +12,11 @@ from time import perf_counter
 from clients.asking.ask import Answered, Leaving, Wish, disclose_and_answer
 from clients.asking.cloud_channel import CloudChannel
 from clients.asking.enrichment import Enriched, as_enriched
-from clients.edge_service.model_owner import ModelOwner
+from clients.edge_service.model_owner import GivenUp, ModelOwner
 from clients.edge_service.serving import InUse, Serving
 from clients.place_card import card_text, read_facts
-from fl.errors import GenerationError
-from fl.generation import TextPiece
+from fl.errors import BookError, GenerationError
+from fl.generation import Reply, TextPiece
 from fl.prompt_format import edge_prompt
 from fl.service_metrics import Meter, ServiceMetrics
 from fl.settings import Settings
@@ -86,7 +86,7 @@ class Corridor:
                 if isinstance(event, TextPiece):
                     meter.piece()
                 elif isinstance(event, Answered):
-                    count(meter, event)
+                    count(meter, event.outcome)
                 yield event
 
     def enrich(
@@ -105,9 +105,7 @@ class Corridor:
                 status="FAILED_PRECONDITION",
             )
         asking = self._settings.asking
-        facts = read_facts(
-            site_folder(self._settings, self.site.id) / "place.json", place=self.site.place
-        )
+        facts = self._facts()
         card, tokens, started = "", 0, perf_counter()
 
         def prompt_of(count_tokens: Callable[[str], int]) -> str:
@@ -134,6 +132,17 @@ class Corridor:
             card=card, short=short, enriched=enriched, prompt_tokens=tokens, in_use=in_use
         )
 
+    def _facts(self) -> dict[str, str]:
+        file = site_folder(self._settings, self.site.id) / "place.json"
+        try:
+            return read_facts(file, place=self.site.place)
+        except BookError:  # its text names a path, which an asker need not know
+            raise GenerationError(
+                f"place.json of site {self.site.id} must be one JSON object of texts, in UTF-8. "
+                "Who runs the site must correct it.",
+                status="FAILED_PRECONDITION",
+            ) from None
+
 
 @contextmanager
 def metered(metrics: ServiceMetrics) -> Iterator[Meter]:
@@ -144,6 +153,9 @@ def metered(metrics: ServiceMetrics) -> Iterator[Meter]:
     except GenerationError as error:
         meter.refused(error.status)
         raise
+    except GivenUp:
+        meter.refused("UNAVAILABLE")
+        raise
     except (GeneratorExit, CancelledError):
         meter.end("cancelled")
         raise
@@ -153,14 +165,13 @@ def metered(metrics: ServiceMetrics) -> Iterator[Meter]:
     meter.end("cancelled")
 
 
-def count(meter: Meter, answered: Answered) -> None:
+def count(meter: Meter, outcome: Reply | GenerationError) -> None:
     """Tell the meter how an answer ended."""
-    if answered.reply is None:
-        assert answered.error is not None
-        meter.end(answered.error.status)
-    else:
+    if isinstance(outcome, Reply):
         meter.end(
-            answered.reply.finish_reason,
-            prompt_tokens=answered.reply.prompt_tokens,
-            completion_tokens=answered.reply.completion_tokens,
+            outcome.finish_reason,
+            prompt_tokens=outcome.prompt_tokens,
+            completion_tokens=outcome.completion_tokens,
         )
+    else:
+        meter.end(outcome.status)

@@ -43,10 +43,12 @@ class HostedSites:
                 spec=model.spec,
                 layers=model.base.layers,
                 say=_named(site.id, say),
+                owns_shelf=False,
             )
             for site in sites
         }
-        self._seen: dict[str, object] = {}
+        self._seen: dict[str, object] = {}  # what each shelf was like when it was read
+        self._unreadable: set[str] = set()
         self.look()
 
     def run(self, stop: threading.Event) -> None:
@@ -60,10 +62,13 @@ class HostedSites:
             try:
                 now = self._state(site_id)
                 if now != self._seen.get(site_id):
-                    self._seen[site_id] = now
                     serving.load()
-            except (NetGPTError, OSError) as error:
-                self._say(f"{site_id}: its shelf cannot be read: {type(error).__name__}")
+                    self._seen[site_id] = now
+                self._unreadable.discard(site_id)
+            except (NetGPTError, OSError) as error:  # the next look tries again
+                if site_id not in self._unreadable:
+                    self._say(f"{site_id}: its shelf cannot be read: {type(error).__name__}")
+                self._unreadable.add(site_id)
 
     def _state(self, site_id: str) -> object:
         """Changes whenever something appears on, or goes from, the shelf."""

@@ -1,9 +1,9 @@
 """One HTTP call at a site: a thread of a pool works, a coroutine of the gateway reads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import closing, suppress
 from threading import Lock
 
 from clients.edge_service.model_owner import GivenUp
@@ -48,11 +48,14 @@ class EdgeAnswer:
                 return
         give_up()
 
-    def run(self, events: Iterator[ApiEvent]) -> None:
-        """On a thread of the pool: work to the end."""
+    def run(self, events: Generator[ApiEvent, None, None]) -> None:
+        """On a thread of the pool: work to the end, or until the caller has left."""
         try:
-            for event in events:
-                self._hand_over(event)
+            with closing(events):
+                for event in events:
+                    if self._cancelled:  # before the next step: nothing leaves for nobody
+                        raise CancelledError
+                    self._hand_over(event)
         except CancelledError:
             self._hand_over(GenerationError("The caller left.", status="CANCELLED"))
         except GivenUp as error:

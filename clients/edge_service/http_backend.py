@@ -8,7 +8,7 @@ netgpt-cloud  the cloud, without enriching; every text goes through the disclosu
 netgpt@SITE, netgpt-edge@SITE    the same at another site that this machine hosts
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from time import perf_counter
@@ -16,7 +16,7 @@ from time import perf_counter
 from clients.asking.ask import Answered, Leaving, Wish, request_of
 from clients.asking.cloud_channel import CloudChannel
 from clients.asking.disclosure import disclose
-from clients.edge_service.corridor import Corridor, Enrichment, metered
+from clients.edge_service.corridor import Corridor, Enrichment, count, metered
 from clients.edge_service.http_answer import EdgeAnswer
 from fl.errors import GenerationError
 from fl.generation import Reply, TextPiece, Turn
@@ -26,6 +26,8 @@ from fl.settings import Settings
 
 NETGPT, EDGE, CLOUD = "netgpt", "netgpt-edge", "netgpt-cloud"
 MOST_CALLS = 64  # at the same time, each holds a thread; one more is refused at once
+
+Events = Generator[ApiEvent, None, None]
 
 
 class EdgeBackend:
@@ -59,10 +61,10 @@ class EdgeBackend:
         ]
         return [*found, Model(id=CLOUD, owned_by="netgpt", extension={"site": self._own.site.id})]
 
-    async def open(self, call: Call) -> "EdgeAnswer":
+    async def open(self, call: Call) -> EdgeAnswer:
         """Begin a call. Raises GenerationError or ApiError."""
         answer = EdgeAnswer(self._ended)
-        events: Iterator[ApiEvent]
+        events: Events
         if call.model == CLOUD:
             events = self._pass_through(call, answer)
         elif call.model not in self._models:
@@ -90,13 +92,13 @@ class EdgeBackend:
             answer.cancel()
         self._pool.shutdown(wait=True)
 
-    def _ended(self, answer: "EdgeAnswer") -> None:
+    def _ended(self, answer: EdgeAnswer) -> None:
         with self._lock:
             self._calls.discard(answer)
 
     # --- what each model does, on a thread of the pool ---
 
-    def _ask(self, call: Call, corridor: Corridor, answer: "EdgeAnswer") -> Iterator[ApiEvent]:
+    def _ask(self, call: Call, corridor: Corridor, answer: EdgeAnswer) -> Events:
         enrichment: Enrichment | None = None
         for event in corridor.ask(
             call.prompt, _wish(call), started=perf_counter(), when_left=answer.when_left
@@ -104,17 +106,15 @@ class EdgeBackend:
             if isinstance(event, Enrichment):
                 enrichment = event
             elif isinstance(event, Answered):
-                yield _at_the_end(event)
-                outcome = event.reply or event.error
-                assert outcome is not None
-                yield outcome
+                yield _at_the_end(event.bytes_up, event.bytes_down, event.seconds)
+                yield event.outcome
             elif isinstance(event, Leaving):
                 assert enrichment is not None
                 yield _before(enrichment, corridor, {"disclosed_prompt": event.disclosed.text})
             else:
                 yield event
 
-    def _enrich(self, call: Call, corridor: Corridor, answer: "EdgeAnswer") -> Iterator[ApiEvent]:
+    def _enrich(self, call: Call, corridor: Corridor, answer: EdgeAnswer) -> Events:
         started = perf_counter()
         with metered(corridor.metrics) as meter:
             limit = self._settings.asking.enriched_tokens
@@ -139,18 +139,14 @@ class EdgeBackend:
                 model_fingerprint=self._fingerprint,
                 release=f"{release.federation}/{release.number}",
             )
-            meter.end(
-                reply.finish_reason,
-                prompt_tokens=reply.prompt_tokens,
-                completion_tokens=reply.completion_tokens,
-            )
+            count(meter, reply)
             yield _before(
                 enrichment, corridor, {"bytes_up": 0, "bytes_down": 0, "seconds": seconds}
             )
             yield TextPiece(text=text)
             yield reply
 
-    def _pass_through(self, call: Call, answer: "EdgeAnswer") -> Iterator[ApiEvent]:
+    def _pass_through(self, call: Call, answer: EdgeAnswer) -> Events:
         started, asking = perf_counter(), self._settings.asking
         with metered(self._own.metrics) as meter:
             disclosed = disclose(call.prompt, asking)
@@ -168,24 +164,25 @@ class EdgeBackend:
                 plain=call.kind == TEXT,
             )
             yield Extension(fields={"site": site, "disclosed_prompt": disclosed.text})
-            with self._channel.generate(request) as generation:
-                answer.when_left(generation.cancel)
-                for event in generation:
-                    if isinstance(event, TextPiece):
-                        meter.piece()
-                    else:
-                        meter.end(
-                            event.finish_reason,
-                            prompt_tokens=event.prompt_tokens,
-                            completion_tokens=event.completion_tokens,
-                        )
-                        sent = {
-                            "bytes_up": generation.bytes_up,
-                            "bytes_down": generation.bytes_down,
-                            "seconds": perf_counter() - started,
-                        }
-                        yield Extension(fields=sent)
-                    yield event
+            outcome: Reply | GenerationError | None = None
+            bytes_up = bytes_down = 0
+            try:
+                with self._channel.generate(request) as generation:
+                    answer.when_left(generation.cancel)
+                    bytes_up = generation.bytes_up
+                    for event in generation:
+                        bytes_down = generation.bytes_down
+                        if isinstance(event, Reply):
+                            outcome = event
+                        else:
+                            meter.piece()
+                            yield event
+            except GenerationError as error:
+                outcome = error
+            assert outcome is not None
+            count(meter, outcome)
+            yield _at_the_end(bytes_up, bytes_down, perf_counter() - started)
+            yield outcome
 
 
 def _wish(call: Call) -> Wish:
@@ -221,14 +218,8 @@ def _before(enrichment: Enrichment, corridor: Corridor, more: Mapping[str, objec
     )
 
 
-def _at_the_end(answered: Answered) -> Extension:
-    return Extension(
-        fields={
-            "bytes_up": answered.bytes_up,
-            "bytes_down": answered.bytes_down,
-            "seconds": answered.seconds,
-        }
-    )
+def _at_the_end(bytes_up: int, bytes_down: int, seconds: float) -> Extension:
+    return Extension(fields={"bytes_up": bytes_up, "bytes_down": bytes_down, "seconds": seconds})
 
 
 def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:

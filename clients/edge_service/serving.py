@@ -41,10 +41,15 @@ class Serving:
         spec: AdapterSpec,
         layers: Mapping[str, tuple[int, int]],
         say: Say,
+        owns_shelf: bool = True,
     ) -> None:
-        """`spec` is the model's, of both parts together; `layers` are the base model's."""
+        """`spec` is the model's, of both parts together; `layers` are the base model's.
+
+        Without `owns_shelf` nothing on it is changed: another service of this machine follows the
+        cloud for that site.
+        """
         self._settings, self._site_id, self._say = settings, site_id, say
-        self._spec, self._layers = spec, layers
+        self._spec, self._layers, self._owns_shelf = spec, layers, owns_shelf
         self._lock = threading.Lock()  # of those who change it
         self._shelf: AdapterShelf | None = None
         self._now: InUse | None = None
@@ -67,7 +72,8 @@ class Serving:
                     f"a release of federation {shelf.federation} on the shelf is refused: "
                     f"{type(error).__name__}"
                 )
-                shelf.use_none()  # the cloud has a sound one
+                if self._owns_shelf:
+                    shelf.use_none()  # the cloud has a sound one
 
     def joined(self, shelf: AdapterShelf, release: AdapterRelease) -> InUse:
         """A release beside the shelf's newest personal part. Raises AdapterError on a misfit."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from fl.settings import ShapeSettings
+from server.foundation.token_batch import side_by_side
 from server.foundation.tokenizer import TokenPair
 
 WARM_UP = 30  # steps
@@ -42,11 +43,12 @@ def pretrain(
     ):
         for _, group, peak in peaks:
             group["lr"] = peak * _schedule(step, shape.steps)
-        ids_BT, where_N, targets_N = _tensors(batch)
+        tokens = side_by_side(batch)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
-            hidden_ND = body(input_ids=ids_BT).last_hidden_state.flatten(0, 1)[where_N]
+            states_BTD = body(input_ids=tokens.ids_BT).last_hidden_state
+            hidden_ND = states_BTD.flatten(0, 1)[tokens.where_N]
             logits_NV = model.lm_head(hidden_ND)
-        loss = F.cross_entropy(logits_NV.float(), targets_N)
+        loss = F.cross_entropy(logits_NV.float(), tokens.targets_N)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in (muon, adamw):
@@ -100,20 +102,3 @@ def _batches(pairs: Sequence[TokenPair], batch_tokens: int, seed: int) -> Iterat
                 yield batch
                 batch, longest = [], len(pair)
             batch.append(pair)
-
-
-def _tensors(batch: Sequence[TokenPair]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """ids (B, T) padded at the right with 0, flat positions (N,) that predict, targets (N,).
-
-    Padding needs no mask: attention is causal, and no loss is taken there.
-    """
-    longest = max(map(len, batch))
-    ids_BT = torch.zeros(len(batch), longest, dtype=torch.long)
-    where: list[int] = []
-    targets: list[int] = []
-    for row, pair in enumerate(batch):
-        ids_BT[row, : len(pair)] = torch.tensor(pair.prompt + pair.completion)
-        first = row * longest + len(pair.prompt) - 1
-        where.extend(range(first, first + len(pair.completion)))
-        targets.extend(pair.completion)
-    return ids_BT, torch.tensor(where), torch.tensor(targets)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from server.foundation.token_batch import TokenBatch, side_by_side
 from server.foundation.tokenizer import TokenPair
-from server.tuning.token_batches import TokenBatch, side_by_side
 
 _BATCH = 16  # pairs; a fixed number, so that equal weights have an equal loss to the last bit
 

@@ -5,25 +5,13 @@ Letters: B pairs of a batch, T tokens, N completion tokens of the batch.
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from fl.errors import BaseModelError
 from fl.prompt_format import cloud_prompt, completion
+from server.foundation.token_batch import TokenBatch, side_by_side
 from server.foundation.tokenizer import TokenPair
 from server.tuning.corpus import Pair
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenBatch:
-    """Pairs side by side, padded on the right; causal attention needs no mask for that."""
-
-    ids_BT: Tensor  # int64
-    where_N: Tensor  # int64, positions in the flattened (B * T) that predict a target
-    targets_N: Tensor  # int64
 
 
 def encode(tokenizer: Any, pairs: Sequence[Pair], *, longest: int) -> list[TokenPair]:
@@ -82,17 +70,3 @@ def endless_batches(
                 yield side_by_side(batch)
                 batch = []
             batch.append(pair)
-
-
-def side_by_side(pairs: Sequence[TokenPair]) -> TokenBatch:
-    """One batch of these pairs."""
-    longest = max(map(len, pairs))
-    ids_BT = torch.zeros(len(pairs), longest, dtype=torch.long)
-    where: list[int] = []
-    targets: list[int] = []
-    for row, pair in enumerate(pairs):
-        ids_BT[row, : len(pair)] = torch.tensor(pair.prompt + pair.completion)
-        first = row * longest + len(pair.prompt) - 1
-        where.extend(range(first, first + len(pair.completion)))
-        targets.extend(pair.completion)
-    return TokenBatch(ids_BT=ids_BT, where_N=torch.tensor(where), targets_N=torch.tensor(targets))

@@ -231,6 +231,20 @@ def _serving(settings: BenchSettings, console: Console) -> dict[str, Any]:
     return {"machine": _machine(), "rows": show(rows, console)}
 
 
+def _asking(settings: BenchSettings, console: Console) -> dict[str, Any]:
+    from tests.bench.asking import measure as measure_asking
+    from tests.bench.asking_table import show
+
+    with _progress(console) as progress:
+        task = progress.add_task("loading", total=None)
+        asking, mixed = measure_asking(
+            pairs=settings.pairs,
+            threads=settings.threads,
+            on_run=lambda text: progress.update(task, description=text),
+        )
+    return {"machine": _machine(), **show(asking, mixed, console)}
+
+
 def _progress(console: Console) -> Progress:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True)
@@ -257,6 +271,7 @@ _SUITES = {
     "aggregation": _aggregation,
     "federation": _federation,
     "serving": _serving,
+    "asking": _asking,
 }
 
 

@@ -5,6 +5,7 @@ The ways take turns, so that a busy machine hits all of them; what counts are ra
 
 import math
 import random
+import statistics
 import tempfile
 import threading
 import time
@@ -45,16 +46,16 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class AskingRow:
-    """How long a prompt takes, one person asking; over all turns."""
+    """How long a prompt takes, one person asking: over all turns, and beside idle turn by turn."""
 
     shape: str
     way: str
     prompts: int
     p50_s: float
     p99_s: float
-    p50_ratio: float  # to idle
+    p50_ratio: float  # to idle; median of the turns
     p99_ratio: float
-    p99_ratio_lowest: float  # of the turns
+    p99_ratio_lowest: float
     p99_ratio_highest: float
     steps: int  # of finished trainings
     same_bytes: bool  # each ended with the adapter and the loss of one without prompts
@@ -210,26 +211,28 @@ class _BusySite:
         trainings: list[tuple[str, float]],
         alone: tuple[str, float],
     ) -> AskingRow:
-        mine, idle = (sorted(s for turn in seconds[w] for s in turn) for w in (way, IDLE))
-        turns = [
-            percentile(sorted(m), 0.99) / percentile(sorted(i), 0.99)
-            for m, i in zip(seconds[way], seconds[IDLE], strict=True)
-        ]
+        mine = [s for turn in seconds[way] for s in turn]
+        ratios = _ratios(seconds[way], seconds[IDLE], 0.99)
         return AskingRow(
             shape=self._shape.name,
             way=way,
             prompts=len(mine),
             p50_s=percentile(mine, 0.5),
             p99_s=percentile(mine, 0.99),
-            p50_ratio=percentile(mine, 0.5) / percentile(idle, 0.5),
-            p99_ratio=percentile(mine, 0.99) / percentile(idle, 0.99),
-            p99_ratio_lowest=min(turns),
-            p99_ratio_highest=max(turns),
+            p50_ratio=statistics.median(_ratios(seconds[way], seconds[IDLE], 0.5)),
+            p99_ratio=statistics.median(ratios),
+            p99_ratio_lowest=min(ratios),
+            p99_ratio_highest=max(ratios),
             steps=self._shape.steps * len(trainings),
             same_bytes=all(training == alone for training in trainings),
         )
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
+def _ratios(mine: list[list[float]], idle: list[list[float]], share: float) -> list[float]:
+    """Turn by turn: a neighbour on the machine who comes for a while hits one turn."""
+    return [percentile(m, share) / percentile(i, share) for m, i in zip(mine, idle, strict=True)]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
     """The value that this share of them does not exceed."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

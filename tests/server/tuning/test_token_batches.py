@@ -9,9 +9,10 @@ from transformers import AutoTokenizer
 from fl.errors import BaseModelError
 from fl.generation import GenerationRequest
 from fl.prompt_format import cloud_prompt, completion
+from server.foundation.token_batch import side_by_side
 from server.foundation.tokenizer import TokenPair
 from server.generation.loading import Tokens
-from server.tuning.token_batches import encode, endless_batches, side_by_side
+from server.tuning.token_batches import encode, endless_batches
 
 REQUEST, ANSWER = "a table near the quay", "Your table waits. ☕"
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
