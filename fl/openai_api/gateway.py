@@ -215,14 +215,17 @@ class _Answering(Response):
         replies, begun, told = Replies(self._call), False, dict[str, object]()
         try:
             async for item in self._answer:
-                if isinstance(item, Extension):
-                    self._extension.update(item.fields)
-                    continue
                 if isinstance(item, GenerationError):
                     raise item
+                if isinstance(item, Extension):
+                    self._extension.update(item.fields)
+                    if begun:
+                        continue
                 if not begun:
                     begun, told = True, dict(self._extension)
                     yield event(replies.begin(told))
+                if isinstance(item, Extension):
+                    continue  # told already: it need not wait for the first text
                 if isinstance(item, TextPiece):
                     yield event(replies.piece(item.text))
                     continue

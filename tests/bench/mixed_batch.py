@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from clients.edge_model import EdgeModel
 from clients.prompts.record import PromptRecord
 from fl.adapter import Adapter, initial_adapter
 from fl.prompt_format import edge_prompt
+
+Written = TypeVar("Written")
 
 ADAPTERS, PROMPTS = (4, 8), 8  # adapters among so many prompts
 
@@ -29,7 +32,7 @@ class MixedRow:
     ratio: float  # separate / mixed
     ratio_lowest: float
     ratio_highest: float
-    equal: bool  # to one prompt after the other, in every turn
+    equal: bool  # what is written either way, in every turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +85,20 @@ def _turn(
     passes = [lines[place :: len(own)] for place in range(len(own))]
     same = [writer.line(prompt, own[0], max_new_tokens=new_tokens) for prompt in prompts]
     written, mixed_s = _timed(lambda: writer.write(lines))
-    _, separate_s = _timed(lambda: [text for part in passes for text in writer.write(part)])
+    parts, separate_s = _timed(lambda: [writer.write(part) for part in passes])
     _, one_adapter_s = _timed(lambda: writer.write(same))
     return _Turn(
         mixed_s=mixed_s,
         separate_s=separate_s,
         one_adapter_s=one_adapter_s,
-        equal=written == [text for line in lines for text in writer.write([line])],
+        equal=all(part == written[place :: len(own)] for place, part in enumerate(parts)),
     )
 
 
-def _timed(write: Callable[[], list[str]]) -> tuple[list[str], float]:
+def _timed(write: Callable[[], Written]) -> tuple[Written, float]:
     began = time.perf_counter()
-    texts = write()
-    return texts, time.perf_counter() - began
+    written = write()
+    return written, time.perf_counter() - began
 
 
 def _drawn(model: EdgeModel, *, seed: int) -> Adapter:

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2_grpc
 
+from clients.asking import cloud_channel
 from clients.asking.cloud_channel import CloudChannel, service_address
 from fl.errors import GenerationError, SettingsError
 from fl.generation import GenerationRequest, Reply, TextPiece
@@ -151,6 +152,69 @@ def test_another_machine_is_dialled_with_keys_only(tmp_path: Path) -> None:
         CloudChannel("198.51.100.7:50071", 1, keys=tmp_path)
     make_cloud_keys(tmp_path / "pki")
     CloudChannel("198.51.100.7:50071", 1, keys=make_site_keys(tmp_path / "pki", "oslo")).close()
+
+
+def test_an_api_key_of_the_environment_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETGPT_API_KEY", " a-key-of-the-cloud\n")
+    with (
+        fake_cloud(lambda *_: answer("a ", "table")) as cloud,
+        CloudChannel(cloud.address, 30) as channel,
+    ):
+        list(channel.generate(REQUEST))
+    assert "authorization=Bearer a-key-of-the-cloud" in cloud.metadata
+    monkeypatch.setenv("NETGPT_API_KEY", "two\nkeys")
+    with pytest.raises(SettingsError, match="NETGPT_API_KEY must hold one key") as refused:
+        CloudChannel(cloud.address, 30)
+    assert "two" not in str(refused.value)
+
+
+def test_without_the_key_that_the_cloud_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NETGPT_API_KEY", raising=False)
+    script = failing(grpc.StatusCode.UNAUTHENTICATED, "no", begun=False)
+    with fake_cloud(script) as cloud, CloudChannel(cloud.address, 30) as channel:
+        with pytest.raises(GenerationError, match="set NETGPT_API_KEY") as failed:
+            list(channel.generate(REQUEST))
+        assert failed.value.status == "UNAUTHENTICATED"
+        assert not any(shown.startswith("authorization") for shown in cloud.metadata)
+
+
+def test_nobody_waits_for_a_reason_that_is_long_in_coming(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = threading.Event()
+
+    def slow(*_: object, **__: object) -> str:
+        known.wait(30)
+        return "the reason"
+
+    monkeypatch.setattr(cloud_channel, "why_unavailable", slow)
+    monkeypatch.setattr(cloud_channel, "BLAME_S", 0.01)
+    script = failing(grpc.StatusCode.UNAVAILABLE, "", begun=False)
+    with fake_cloud(script) as cloud, CloudChannel(cloud.address, 30) as channel:
+        with pytest.raises(GenerationError, match="No cloud service answers"):
+            list(channel.generate(REQUEST))
+        known.set()
+        monkeypatch.setattr(cloud_channel, "BLAME_S", 30)
+        with pytest.raises(GenerationError, match="the reason"):
+            list(channel.generate(REQUEST))
+
+
+class Away(grpc.RpcError):
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return ""
+
+
+def test_only_a_cloud_of_this_machine_is_started_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_cloud_keys(tmp_path / "pki")
+    monkeypatch.setattr(cloud_channel, "why_unavailable", lambda *_, **__: None)
+    with CloudChannel("127.0.0.1:1", 1) as here:
+        assert "./run.sh serve" in str(here.typed(Away()))
+    keys = make_site_keys(tmp_path / "pki", "oslo")
+    with CloudChannel("198.51.100.7:50071", 1, keys=keys) as elsewhere:
+        assert "./run.sh serve" not in str(elsewhere.typed(Away()))
 
 
 def test_the_service_is_found_where_it_wrote_itself_down(tmp_path: Path) -> None:

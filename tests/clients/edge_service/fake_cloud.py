@@ -36,6 +36,7 @@ class FakeCloud(
     prompts: list[str] = field(default_factory=list)
     requests: list[generation_pb2.GenerateRequest] = field(default_factory=list)
     hold: Callable[[], object] = lambda: None  # called before an answer begins
+    dies_after: int | None = None  # pieces of an answer; None for never
     ended: threading.Event = field(default_factory=threading.Event)  # an answer, or given up
     _all: dict[tuple[str, int], AdapterRelease] = field(default_factory=dict)
 
@@ -77,7 +78,12 @@ class FakeCloud(
         self.requests.append(request)
         context.add_callback(self.ended.set)
         self.hold()
-        yield from answer(*PIECES)
+        messages = answer(*PIECES)
+        if self.dies_after is None:
+            yield from messages
+            return
+        yield from messages[: 1 + self.dies_after]  # the first says that it begins
+        context.abort(grpc.StatusCode.UNAVAILABLE, f"died of {request.prompt}")
 
 
 @contextmanager

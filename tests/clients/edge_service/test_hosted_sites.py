@@ -73,6 +73,28 @@ def test_each_site_writes_with_its_own_adapter_and_card(site: TinySite) -> None:
         client.close()
 
 
+def test_a_damaged_shelf_is_left_as_it_is(site: TinySite) -> None:
+    """Another service owns it; people go on with what was sound."""
+    other = site.settings.edge.hosts[0]
+    put(site, SITE, 1, by=0.1)
+    put(site, other, 2, by=0.3)
+    shelf = open_shelf(site.settings, other, "001")
+    with site.running():
+        service = site.service
+        client = openai.OpenAI(base_url=service.http, api_key=service.token, max_retries=0)
+        before = enriched(client, f"netgpt-edge@{other}")
+        put(site, other, 3, by=0.5)
+        site.until(lambda: _release(client, other) == 3)
+        assert enriched(client, f"netgpt-edge@{other}") != before
+        for file in (shelf.folder / "release-2").iterdir():
+            file.write_bytes(b"torn")
+        shelf.use(2)
+        site.until_said(f"{other}: a release of federation 001 on the shelf is refused")
+        assert _release(client, other) == 3
+        client.close()
+    assert shelf.current_number() == 2
+
+
 def _release(client: openai.OpenAI, site_id: str) -> int:
     model: Any = client.models.retrieve(f"netgpt@{site_id}")
     return int(model.netgpt["release"])

@@ -1,10 +1,7 @@
 """The site's OpenAI-compatible API, asked by the official client over real HTTP."""
 
-import socket
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +11,14 @@ import pytest
 
 from clients.asking.disclosure import disclose
 from clients.edge_service.edge_file import edge_file
+from fl.errors import SettingsError
 from tests.clients.edge_service.fake_cloud import PIECES, FakeCloud, fake_cloud
+from tests.clients.edge_service.openai_at_site import SHORT, asked, chat, streamed
 from tests.clients.edge_service.tiny_service import SITE, TinySite, tiny_site
+from tests.clients.learning.sites import moved
 
-SHORT = "zanzibar lantern, the usual"  # a canary: nowhere else in the tiny world
 ANSWER = "".join(PIECES)
 MODELS = ["netgpt", "netgpt-edge", "netgpt-cloud"]
-
-
-@contextmanager
-def asked(site: TinySite) -> Iterator[openai.OpenAI]:
-    """A client of the running service, with the key of edge.json."""
-    with site.running():
-        service = site.service
-        with openai.OpenAI(
-            base_url=service.http, api_key=service.token, max_retries=0, timeout=60
-        ) as client:
-            yield client
-
-
-def chat(client: openai.OpenAI, model: str = "netgpt", **more: Any) -> Any:
-    messages = more.pop("messages", [{"role": "user", "content": SHORT}])
-    return client.chat.completions.create(model=model, messages=messages, **more)
-
-
-def streamed(chunks: Any) -> tuple[str, dict[str, Any]]:
-    """The text of a stream, and all it told under netgpt."""
-    text, told = "", {}
-    for chunk in chunks:
-        told.update(getattr(chunk, "netgpt", None) or {})
-        text += chunk.choices[0].delta.content or ""
-    return text, told
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +31,7 @@ def cloud() -> Iterator[FakeCloud]:
 def site(tmp_path_factory: pytest.TempPathFactory, cloud: FakeCloud) -> TinySite:
     site = tiny_site(tmp_path_factory.mktemp("http"), cloud=cloud.address)
     site.put_in_use(site.release(3))
+    (site.folder / "place.json").write_text('{"place": "Elmford", "guest": "Quincewood"}')
     return site
 
 
@@ -164,61 +139,9 @@ def test_models_keys_errors_and_figures(client: openai.OpenAI, site: TinySite) -
     assert 'netgpt_edge_refusals_total{reason="invalid_argument"} 1.0' in figures
     assert "netgpt_edge_in_flight 0.0" in figures
     assert "netgpt_edge_waiting 0.0" in figures
-    for text in (SHORT, "zanzibar"):
+    for text in ("zanzibar", "Quincewood"):  # of the short prompt; of the card
         assert text not in figures
         assert not any(text in line for line in site.said)
-
-
-def _silent() -> socket.socket:
-    """Takes connections and says nothing."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    return listening
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_without_a_cloud_there_is_the_enriched_prompt_and_a_typed_error(
-    tmp_path: Path, stream: bool
-) -> None:
-    site = tiny_site(tmp_path)
-    site.put_in_use(site.release(2))
-    with asked(site) as client:
-        started = time.monotonic()
-        if stream:
-            with pytest.raises(openai.APIError) as failed:
-                streamed(chat(client, stream=True))
-            lines = httpx.post(
-                f"{site.service.http}/chat/completions",
-                json={
-                    "model": "netgpt",
-                    "stream": True,
-                    "messages": [{"role": "user", "content": SHORT}],
-                },
-                headers={"authorization": f"Bearer {site.service.token}"},
-            ).text
-            assert '"enriched_prompt": ' in lines
-            assert '"code": "unavailable"' in lines
-        else:
-            with pytest.raises(openai.InternalServerError) as failed:
-                chat(client)
-            body: Any = failed.value.response.json()  # type: ignore[attr-defined]
-            assert body["error"]["code"] == "unavailable"
-            assert body["netgpt"]["enriched_prompt"]
-            assert body["netgpt"]["release"] == 2
-        assert time.monotonic() - started < 10
-        assert "No cloud service answers" in str(failed.value)
-        assert chat(client, "netgpt-edge").choices[0].message.content
-
-
-def test_a_cloud_that_says_nothing_is_given_up_within_seconds(tmp_path: Path) -> None:
-    with _silent() as silent:
-        site = tiny_site(tmp_path, cloud=f"127.0.0.1:{silent.getsockname()[1]}")
-        site.put_in_use(site.release())
-        with asked(site) as client:
-            started = time.monotonic()
-            with pytest.raises(openai.InternalServerError) as failed:
-                chat(client)
-            assert failed.value.status_code == 503
-            assert time.monotonic() - started < 15
 
 
 def test_who_leaves_gives_up_the_site_and_the_cloud(
@@ -236,6 +159,50 @@ def test_who_leaves_gives_up_the_site_and_the_cloud(
         held.set()
         cloud.hold = lambda: None
     assert chat(client).choices[0].message.content == ANSWER
+
+
+def test_a_newer_release_is_shown_and_used_from_the_next_call_on(tmp_path: Path) -> None:
+    with fake_cloud() as cloud:
+        site = tiny_site(tmp_path, cloud=cloud.address)
+        site.put_in_use(site.release(3))
+        with asked(site) as client:
+
+            def shown() -> int:
+                model: Any = client.models.retrieve("netgpt")
+                return int(model.netgpt["release"])
+
+            assert shown() == 3
+            before = chat(client)
+            cloud.offer(site.release(4, shared=moved(site.shared(), by=0.3)))
+            site.until(lambda: shown() == 4)
+            after = chat(client)
+    assert (before.netgpt["release"], after.netgpt["release"]) == (3, 4)
+    assert before.netgpt["enriched_prompt"] != after.netgpt["enriched_prompt"]
+
+
+def test_keys_of_a_file_and_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text("anna anna-has-a-long-key 1\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("NETGPT_EDGE_API_KEYS", "ben ben-has-a-long-key-too")
+    site = tiny_site(tmp_path, f"edge.api_keys={file}")
+    with asked(site) as client:
+        assert client.models.list()
+        anna = client.with_options(api_key="anna-has-a-long-key")
+        assert anna.models.list()
+        with pytest.raises(openai.RateLimitError) as refused:
+            anna.models.list()
+        assert int(refused.value.response.headers["retry-after"]) > 1
+        assert client.with_options(api_key="ben-has-a-long-key-too").models.list()
+
+
+def test_beyond_this_machine_it_wants_keys_and_tls(tmp_path: Path) -> None:
+    """The token of edge.json, which only the service's own account can read, is not enough."""
+    site = tiny_site(tmp_path, "edge.http=0.0.0.0:0")
+    with pytest.raises(SettingsError, match=r"edge\.http .*API keys .*TLS"), site.running():
+        pass
 
 
 def test_before_the_first_release(tmp_path: Path) -> None:

@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from flwr.app import RecordDict
 
 from clients.adapter_shelf import AdapterShelf, open_shelf
+from clients.asking.ask import Leaving
 from clients.edge_service.asking_client import AskingClient
 from clients.edge_service.edge_file import EdgeFile, edge_file, read_edge_file
 from clients.edge_service.service import edge_service
 from clients.learning.courier import carry
 from fl.adapter import Adapter
 from fl.base_model import base_folder, read_base
+from fl.errors import GenerationError
 from fl.flower_records import CONTRIBUTE, plan_records, records_from_parts, records_to_parts
 from fl.release import AdapterRelease
 from fl.rounds import RoundPlan
@@ -23,10 +26,11 @@ from fl.settings import Settings, load
 from fl.signing import make_signing_key
 from fl.site_list import site_folder
 from tests.clients.learning.sites import first_adapter, signed
-from tests.walks.tiny_federation import make_tiny_federation
+from tests.walks.tiny_federation import CANARY, make_tiny_federation
 
 SITE = "elm"
 NOBODY = "127.0.0.1:1"
+SHORT = f"{CANARY} a table for two"
 
 
 @dataclass
@@ -118,3 +122,14 @@ def tiny_site(folder: Path, *overrides: str, cloud: str = NOBODY) -> TinySite:
     make_signing_key(settings.keys_dir)
     read_base(base_folder(settings, "edge"), settings.learning.target_modules)
     return TinySite(settings, arguments)
+
+
+def told(client: AskingClient) -> str:
+    """The enriched prompt of SHORT, where the cloud is away."""
+    events = client.ask(SHORT)
+    leaving = next(events)
+    assert isinstance(leaving, Leaving)
+    with pytest.raises(GenerationError) as failed:
+        next(events)
+    assert failed.value.status == "UNAVAILABLE"
+    return leaving.enriched.text

@@ -147,6 +147,17 @@ def test_a_stream_is_chunks_usage_and_done() -> None:
     assert '"object": "text_completion"' in text
 
 
+def test_what_is_known_is_told_before_the_first_text() -> None:
+    backend = Scripted(Extension(fields={"enriched_prompt": "x"}), 30.0, REPLY)
+    with (
+        served(backend) as service,
+        service.http.stream(
+            "POST", "/v1/chat/completions", json={**BODY, "stream": True}
+        ) as answer,
+    ):
+        assert '"enriched_prompt": "x"' in next(answer.iter_lines())
+
+
 def test_a_whole_answer() -> None:
     backend = Scripted(Extension(fields={"release": 3}), TextPiece(text="yes"), REPLY)
     with served(backend) as service:

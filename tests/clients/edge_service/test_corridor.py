@@ -1,0 +1,217 @@
+"""A prompt's way where the model, the cloud and the asker do what they like; no port is open."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from clients.asking.ask import Answered, Leaving, Wish
+from clients.edge_service.corridor import Corridor, Enrichment
+from clients.edge_service.model_owner import GivenUp
+from clients.edge_service.serving import InUse
+from fl.errors import GenerationError
+from fl.generation import GenerationRequest, Reply, TextPiece
+from fl.service_metrics import ServiceMetrics
+from fl.settings import load
+from fl.site import Site
+from fl.site_list import site_folder
+
+SHORT = "zanzibar lantern"
+SITE = Site(id="elm", place="Elmford")
+REPLY = Reply(
+    text="Yes.",
+    finish_reason="stop",
+    prompt_tokens=4,
+    completion_tokens=2,
+    queue_seconds=0,
+    prefill_seconds=0,
+    decode_seconds=0,
+    model_fingerprint="ab12",
+)
+
+
+class Model:
+    """The owner of a model that writes when the test says so."""
+
+    waiting = 0
+
+    def __init__(self) -> None:
+        self.loaded: Future[Model] = Future()
+        self.loaded.set_result(self)
+        self.future: Future[str] = Future()
+        self.prompts: list[str] = []
+
+    def token_ids(self, text: str) -> list[int]:
+        return list(range(len(text.split())))
+
+    def write(
+        self, prompt_of: Callable[[Any], str], adapter: object, *, max_new_tokens: int
+    ) -> "Future[str]":
+        if isinstance(self.future, Future):
+            self.prompts.append(prompt_of(lambda text: len(text.split())))
+            self.max_new_tokens = max_new_tokens
+            return self.future
+        raise self.future
+
+
+class Cloud:
+    """A channel whose one generation plays a script."""
+
+    bytes_up, bytes_down = 11, 22
+
+    def __init__(self, *script: TextPiece | Reply | GenerationError) -> None:
+        self.script = script
+        self.requests: list[GenerationRequest] = []
+        self.cancelled = 0
+
+    def generate(self, request: GenerationRequest) -> "Cloud":
+        self.requests.append(request)
+        return self
+
+    def __enter__(self) -> "Cloud":
+        return self
+
+    def __exit__(self, *left: object) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[TextPiece | Reply]:
+        for event in self.script:
+            if isinstance(event, GenerationError):
+                raise event
+            yield event
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+class World:
+    """A corridor and all around it."""
+
+    def __init__(self, folder: Path, *script: TextPiece | Reply | GenerationError) -> None:
+        settings = load([f"var={folder}", "asking.timeout_s=0.05"])
+        self.folder = site_folder(settings, SITE.id)
+        self.model, self.cloud, self.metrics = Model(), Cloud(*script), ServiceMetrics("edge")
+        release = SimpleNamespace(federation="001", number=1)
+        self.in_use: InUse | None = cast(InUse, SimpleNamespace(adapter=None, release=release))
+        self.leave: list[Callable[[], object]] = []
+        self.corridor = Corridor(
+            settings,
+            SITE,
+            owner=cast(Any, self.model),
+            serving=cast(Any, SimpleNamespace(now=lambda: self.in_use)),
+            channel=cast(Any, self.cloud),
+            metrics=self.metrics,
+        )
+
+    def ask(self) -> Iterator[Enrichment | Leaving | TextPiece | Answered]:
+        return self.corridor.ask(SHORT, Wish(), started=0, when_left=self.leave.append)
+
+    def counted(self, line: str) -> bool:
+        return f"netgpt_edge_{line} 1.0" in self.metrics.render().decode().splitlines()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path, TextPiece(text="Yes."), REPLY)
+
+
+def test_the_way_in_its_order(world: World) -> None:
+    world.model.future.set_result(" a table for two ")
+    enrichment, leaving, piece, answered = world.ask()
+    assert isinstance(enrichment, Enrichment)
+    assert isinstance(leaving, Leaving)
+    assert isinstance(answered, Answered)
+    assert (enrichment.enriched.text, leaving.disclosed.text) == ("a table for two",) * 2
+    assert enrichment.prompt_tokens == len(world.model.prompts[0].split())
+    assert enrichment.card == "place Elmford"
+    assert (piece, answered.outcome) == (TextPiece(text="Yes."), REPLY)
+    assert (answered.bytes_up, answered.bytes_down) == (11, 22)
+    [request] = world.cloud.requests
+    assert (request.prompt, request.site_id) == ("a table for two", "elm")
+    assert world.counted('requests_total{end="stop"}')
+    assert SHORT not in repr(enrichment)
+
+
+def test_who_leaves_while_the_prompt_waits_frees_its_place(world: World) -> None:
+    world.leave = cast(Any, SimpleNamespace(append=lambda cancel: cancel()))
+    with pytest.raises(CancelledError):
+        list(world.ask())
+    assert world.model.future.cancelled()
+    assert not world.cloud.requests
+    assert world.counted('requests_total{end="cancelled"}')
+
+
+def test_who_stops_reading_before_it_leaves_sends_nothing(world: World) -> None:
+    world.model.future.set_result("a table")
+    events = world.ask()
+    next(events)
+    assert isinstance(next(events), Leaving)
+    cast(Any, events).close()
+    assert not world.cloud.requests
+    assert world.counted('requests_total{end="cancelled"}')
+
+
+def test_who_leaves_later_ends_the_clouds_work(world: World) -> None:
+    world.model.future.set_result("a table")
+    events = world.ask()
+    assert [type(next(events)) for _ in range(3)] == [Enrichment, Leaving, TextPiece]
+    for cancel in world.leave:
+        cancel()
+    assert world.cloud.cancelled == 1
+
+
+def test_a_cloud_that_fails_ends_with_what_the_site_wrote(tmp_path: Path) -> None:
+    down = GenerationError("down", status="UNAVAILABLE")
+    world = World(tmp_path, TextPiece(text="Ye"), down)
+    world.model.future.set_result("a table")
+    *_, answered = world.ask()
+    assert isinstance(answered, Answered)
+    assert (answered.answer, answered.outcome) == ("Ye", down)
+    assert world.counted('requests_total{end="unavailable"}')
+
+
+def _busy(world: World) -> None:
+    """Nothing is written within asking.timeout_s."""
+
+
+def _full(world: World) -> None:
+    world.model.future = cast(Any, GenerationError("full", status="RESOURCE_EXHAUSTED"))
+
+
+def _stopping(world: World) -> None:
+    world.model.future.set_exception(GivenUp("The edge service ends."))
+
+
+def _without_release(world: World) -> None:
+    world.in_use = None
+
+
+def _with_bad_facts(world: World) -> None:
+    world.folder.mkdir(parents=True)
+    (world.folder / "place.json").write_text('{"place": "zanzibar"')
+
+
+@pytest.mark.parametrize(
+    ("prepare", "status"),
+    [
+        (_busy, "DEADLINE_EXCEEDED"),
+        (_full, "RESOURCE_EXHAUSTED"),
+        (_stopping, "UNAVAILABLE"),
+        (_without_release, "FAILED_PRECONDITION"),
+        (_with_bad_facts, "FAILED_PRECONDITION"),
+    ],
+)
+def test_what_the_site_cannot_do_is_a_refusal(
+    world: World, prepare: Callable[[World], None], status: str
+) -> None:
+    prepare(world)
+    with pytest.raises((GenerationError, GivenUp)) as refused:
+        list(world.ask())
+    assert getattr(refused.value, "status", "UNAVAILABLE") == status
+    assert world.counted(f'refusals_total{{reason="{status.lower()}"}}')
+    assert not world.cloud.requests
+    for private in ("zanzibar", str(world.folder)):
+        assert private not in str(refused.value)
