@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from server.generation.llama import Cache, Llama, Stretch
+from server.generation.attention import Cache, Stretch
+from server.generation.llama import Llama
 
 
 @dataclass(eq=False, kw_only=True)

@@ -6,8 +6,7 @@ is padded and every weight is read once a step. transformers owns format and loa
 pass costs more in general machinery than a small model's arithmetic.
 
 Letters: N tokens of the step, D sequences being written (one token each, rows 0 to D - 1 of the
-cache), R rows, C columns of the cache, W columns in use, H heads, K key/value heads, G = H / K,
-d width of a head, V vocabulary.
+cache), H heads, K key/value heads, d width of a head, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -20,26 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fl.errors import BaseModelError
+from server.generation.attention import Cache, Plan, Stretch
 from server.generation.weights import Linear, linear
 
 _ROPE_OF_ANY_LENGTH = ("default", "linear", "llama3", "yarn")  # cosines depend on positions alone
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """Some tokens of one prompt, to be read into a row behind what the row has."""
-
-    row: int
-    start: int  # position of the first
-    ids: Sequence[int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cache:
-    """Keys and values, (layers, R, K, C, d) each. Positions are columns."""
-
-    keys: Tensor
-    values: Tensor
 
 
 @dataclass(frozen=True)
@@ -105,7 +88,7 @@ class Llama:
         for stretch in stretches:
             ids += stretch.ids
             positions += range(stretch.start, stretch.start + len(stretch.ids))
-        plan = _Plan(self, cache, lengths_D, stretches)
+        plan = Plan(cache, lengths_D, stretches, groups=self.heads // self.kv_heads)
         ids_N = torch.tensor(ids, device=self.device)
         turn_N1d = self._rotation_Pd[torch.tensor(positions, device=self.device)].unsqueeze(1)
         x = F.embedding(ids_N, self._embedding)
@@ -128,7 +111,7 @@ class Llama:
         )
 
     def _attend(
-        self, number: int, layer: _Layer, x: Tensor, turn_N1d: Tensor, plan: "_Plan"
+        self, number: int, layer: _Layer, x: Tensor, turn_N1d: Tensor, plan: Plan
     ) -> Tensor:
         H, K, d = self.heads, self.kv_heads, self.head_width
         qkv = layer.qkv(self._normed(x, layer.norm_in)).view(-1, H + 2 * K, d)
@@ -162,72 +145,6 @@ class Llama:
             ),
             down=linear(mlp.down_proj.weight, mlp.down_proj.bias, weights),
         )
-
-
-class _Plan:
-    """Who attends to what in one step; the same in every layer."""
-
-    def __init__(
-        self,
-        network: Llama,
-        cache: Cache,
-        lengths_D: Sequence[int],
-        stretches: Sequence[Stretch],
-    ) -> None:
-        self._cache, self._stretches = cache, stretches
-        self._groups = network.heads // network.kv_heads
-        self._written = len(lengths_D)
-        device = network.device
-        if lengths_D:
-            self._columns_D = torch.tensor(lengths_D, device=device)
-            self._rows_D = torch.arange(self._written, device=device)
-            self._width = max(lengths_D) + 1
-            columns_W = torch.arange(self._width, device=device)
-            self._mask_D11W = _mask(columns_W <= self._columns_D[:, None])[:, None, None]
-        self._masks = [self._stretch_mask(stretch, device) for stretch in stretches]
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Put k and v (N, K, d) into the cache; attended q (N, H, d) as (N, H * d)."""
-        keys, values = self._cache.keys[layer], self._cache.values[layer]
-        G, D = self._groups, self._written
-        K, d = k.shape[1], k.shape[2]
-        attended = []
-        if D:
-            keys[self._rows_D, :, self._columns_D] = k[:D]
-            values[self._rows_D, :, self._columns_D] = v[:D]
-            # The G queries that share a key take the place of G positions.
-            out = F.scaled_dot_product_attention(
-                q[:D].view(D, K, G, d),
-                keys[:D, :, : self._width],
-                values[:D, :, : self._width],
-                attn_mask=self._mask_D11W,
-            )
-            attended.append(out.reshape(D, K * G * d))
-        at = D
-        for stretch, mask in zip(self._stretches, self._masks, strict=True):
-            n = len(stretch.ids)
-            end = stretch.start + n
-            keys[stretch.row, :, stretch.start : end] = k[at : at + n].transpose(0, 1)
-            values[stretch.row, :, stretch.start : end] = v[at : at + n].transpose(0, 1)
-            out = F.scaled_dot_product_attention(
-                q[at : at + n].view(n, K, G, d).permute(1, 2, 0, 3).reshape(1, K, G * n, d),
-                keys[None, stretch.row, :, :end],
-                values[None, stretch.row, :, :end],
-                attn_mask=mask,
-            )
-            attended.append(out.view(K, G, n, d).permute(2, 0, 1, 3).reshape(n, K * G * d))
-            at += n
-        return attended[0] if len(attended) == 1 else torch.cat(attended)
-
-    def _stretch_mask(self, stretch: Stretch, device: torch.device) -> Tensor:
-        end = stretch.start + len(stretch.ids)
-        rows_n1 = torch.arange(stretch.start, end, device=device)[:, None]
-        mask_nW = _mask(torch.arange(end, device=device) <= rows_n1)
-        return mask_nW.repeat(self._groups, 1)
-
-
-def _mask(seen: Tensor) -> Tensor:
-    return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, float("-inf"))
 
 
 def _paired(tensor: Tensor | None, d: int) -> Any:

@@ -14,9 +14,10 @@ from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply
 from fl.prompt_format import cloud_prompt
 from fl.settings import EngineSettings, ServiceSettings, load
+from server.generation.attention import Cache, Stretch
 from server.generation.embedded import EmbeddedEngine
 from server.generation.engine import Event
-from server.generation.llama import Cache, Llama, Stretch
+from server.generation.llama import Llama
 from server.generation.loading import LanguageModel, load_transformers
 
 SETTINGS = load(
