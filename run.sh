@@ -18,6 +18,7 @@ usage() {
   federate     the same with real processes: SuperLink, edge services, SuperNodes, TLS, keys
   cloud        the cloud's side for sites on other hosts, until Ctrl-C
   site         FILE: one site on its own host, until Ctrl-C (configs/sites holds an example)
+  edge         site.id=NAME: that site's edge service alone, for people's prompts, until Ctrl-C
   keys         SITE ...: makes var/pki, and the folder of keys that a site's host gets
   releases     list, show N, verify, rollback [N]: what the rounds made, and which one is current
   serve        reads the cloud model; answers on service.address and service.http until Ctrl-C
@@ -57,7 +58,7 @@ main() {
       setup gguf
       exec "$PYTHON" -m server "$@"
       ;;
-    books | ask | site)
+    books | ask | site | edge)
       setup
       exec "$PYTHON" -m clients "$@"
       ;;
