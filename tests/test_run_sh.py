@@ -17,6 +17,7 @@ VERBS = [
     "study",
     "test",
     "bench",
+    "edge",
     "tune-cloud",
     "export-gguf",
 ]
