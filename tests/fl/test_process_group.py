@@ -36,8 +36,13 @@ def until(condition: Callable[[], object]) -> None:
 
 def child_of(group: ProcessGroup, name: str) -> int:
     log = group.log_file(name)
-    until(lambda: log.is_file() and log.read_text().endswith("\n"))
-    return int(log.read_text().split()[-1])
+
+    def numbers() -> list[str]:  # whole lines only; the child writes into the same log
+        lines = log.read_text().splitlines(keepends=True) if log.is_file() else []
+        return [line.strip() for line in lines if line.endswith("\n") and line.strip().isdecimal()]
+
+    until(lambda: numbers())
+    return int(numbers()[-1])
 
 
 def test_leaving_ends_everything_also_what_left_its_parents_session(tmp_path: Path) -> None:
