@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from clients.asking.cloud_channel import CloudChannel, service_address
+from fl.choices import load_fitting
 from fl.errors import NetGPTError, SettingsError
-from fl.settings import Settings, load
+from fl.settings import Settings
 from fl.site_list import federated_sites
 
 app = typer.Typer(
@@ -199,7 +200,7 @@ def _is_setting(word: str) -> bool:
 
 
 def _settings(arguments: Sequence[str] | None) -> Settings:
-    return load(list(arguments or []))
+    return load_fitting(list(arguments or []))
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

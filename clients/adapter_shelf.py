@@ -4,6 +4,7 @@
     <shelf>/current                    the number of the release that people are served with
     <shelf>/personal-<round>/          the personal part as that round left it   (PEFT folder)
     <shelf>/personal-<round>-settled/  the same, trained once more beside the last release
+    <shelf>/feedback-<round>/          what rounding the round's update cost, for the next one
 
 A round starts from what an earlier round left, so one that is repeated after a crash starts from
 the same bytes. Everything appears whole or not at all.
@@ -13,7 +14,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,12 +22,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from clients.atomic import publish_folder, publish_text, recover_all
 from fl import adapter_file
-from fl.adapter import Adapter, initial_adapter
+from fl.adapter import Adapter
 from fl.errors import ReleaseError
 from fl.release import AdapterRelease
 from fl.release_file import read_release, write_release
 from fl.settings import Settings
-from fl.sharing import join, part_spec
 from fl.signing import cloud_key
 from fl.site_list import site_folder
 
@@ -36,6 +36,7 @@ KEPT_PERSONAL = 3  # parts up to the one just written
 _CURRENT = "current"
 _RELEASE = re.compile(r"release-(\d+)")
 _PERSONAL = re.compile(r"personal-(\d+)(-settled)?")
+_FEEDBACK = re.compile(r"feedback-(\d+)")
 
 Entry = tuple[int, bool]  # (round, settled): sorts in the order in which parts come into being
 
@@ -119,26 +120,37 @@ class AdapterShelf:
         Three parts up to this one stay. Newer ones stay too: they are of a round that is being
         repeated, or that was answered before an older one.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"personal-{round_number}{'-settled' if settled else ''}"
-        with self._alone():
-            publish_folder(self.folder / name, lambda aside: adapter_file.write(aside, part))
-            parts = self._folders(_PERSONAL)
-            older = sorted(entry for entry in parts if entry <= (round_number, settled))
-            for entry in older[:-KEPT_PERSONAL]:
-                shutil.rmtree(parts[entry], ignore_errors=True)
+        self._keep(_PERSONAL, "personal", (round_number, settled), part)
 
     def personal(self) -> Adapter | None:
         """The newest personal part; None before the site's first round."""
-        return self._personal(lambda entry: True)
+        return self._newest(_PERSONAL, lambda entry: True)
+
+    def personal_settled(self, round_number: int) -> Adapter | None:
+        """The part that settled beside the release of exactly this round."""
+        return self._newest(_PERSONAL, lambda entry: entry == (round_number, True))
 
     def personal_before(self, round_number: int) -> Adapter | None:
         """What a round starts from: the newest part of the rounds before it, settled or not."""
-        return self._personal(lambda entry: entry < (round_number, False))
+        return self._newest(_PERSONAL, lambda entry: entry < (round_number, False))
 
     def personal_after(self, round_number: int) -> Adapter | None:
         """What settling starts from: the newest part that rounds up to this one left, unsettled."""
-        return self._personal(lambda entry: entry <= (round_number, False) and not entry[1])
+        return self._newest(
+            _PERSONAL, lambda entry: entry <= (round_number, False) and not entry[1]
+        )
+
+    # --- what rounding cost ---
+
+    def keep_feedback(self, rest: Adapter, *, round_number: int) -> None:
+        """Keep what the wire took from a round's update; the last three stay."""
+        self._keep(_FEEDBACK, "feedback", (round_number, False), rest)
+
+    def feedback_before(self, round_number: int, *, since: int) -> Adapter | None:
+        """What is to be added to a round's update: of the newest round from `since` on."""
+        return self._newest(
+            _FEEDBACK, lambda entry: since <= entry[0] and entry < (round_number, False)
+        )
 
     # --- the folder ---
 
@@ -146,9 +158,19 @@ class AdapterShelf:
         folder = self._folders(_RELEASE).get((number, False))
         return None if folder is None else read_release(folder, self.key)
 
-    def _personal(self, wanted: Callable[[Entry], bool]) -> Adapter | None:
+    def _keep(self, kind: re.Pattern[str], name: str, entry: Entry, part: Adapter) -> None:
+        """Three parts up to this one stay, and newer ones."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        folder = self.folder / f"{name}-{entry[0]}{'-settled' if entry[1] else ''}"
         with self._alone():
-            parts = self._folders(_PERSONAL)
+            publish_folder(folder, lambda aside: adapter_file.write(aside, part))
+            parts = self._folders(kind)
+            for older in sorted(found for found in parts if found <= entry)[:-KEPT_PERSONAL]:
+                shutil.rmtree(parts[older], ignore_errors=True)
+
+    def _newest(self, kind: re.Pattern[str], wanted: Callable[[Entry], bool]) -> Adapter | None:
+        with self._alone():
+            parts = self._folders(kind)
             found = max((entry for entry in parts if wanted(entry)), default=None)
             return None if found is None else adapter_file.read(parts[found])
 
@@ -204,26 +226,6 @@ def shelves_in_use(settings: Settings, site_id: str) -> list[AdapterShelf]:
 def newest_shelf(settings: Settings, site_id: str) -> AdapterShelf | None:
     """The shelf of the newest federation that has a release in use at this site, if any has."""
     return next(iter(shelves_in_use(settings, site_id)), None)
-
-
-def served_adapter(
-    release: Adapter,
-    personal: Adapter | None,
-    *,
-    layers: Mapping[str, tuple[int, int]],
-    settings: Settings,
-) -> Adapter:
-    """What people are served with: release and personal part as one adapter.
-
-    A site that has not learned yet has a part that changes nothing (B = 0); `layers` are the
-    base model's.
-    """
-    if settings.personal == "none":
-        return release
-    if personal is None:
-        spec = part_spec(release.spec, settings.learning.personal_rank)
-        personal = initial_adapter(spec, layers, seed=settings.seed)
-    return join(release, personal)
 
 
 def _shelves(settings: Settings, site_id: str) -> Path:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 from rich.text import Text
 
-from clients.adapter_shelf import newest_shelf, served_adapter
+from clients.adapter_shelf import newest_shelf
 from clients.asking.ask import Answered, Leaving, disclose_and_answer
 from clients.asking.cloud_channel import CloudChannel, service_address
 from clients.asking.enrichment import enrich
 from clients.edge_service.asking_client import living_service
 from clients.edge_service.asking_codec import Ended
+from clients.personal_part import in_use
 from clients.place_card import card_text, read_facts
 from fl.errors import FederationError
 from fl.generation import TextPiece
@@ -119,11 +120,7 @@ def load_site_adapter(model: "EdgeModel", settings: Settings, site: Site) -> Non
         raise FederationError(
             f"No release has reached site {site.id} yet. Run ./run.sh simulate first."
         )
-    model.set_adapter(
-        served_adapter(
-            release.shared, shelf.personal(), layers=model.base.layers, settings=settings
-        )
-    )
+    model.set_adapter(in_use(shelf, release, settings, site, model.base.layers))
 
 
 def _show(console: Console, events: Iterator[Event], *, with_card: bool) -> None:

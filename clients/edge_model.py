@@ -27,21 +27,20 @@ from fl.adapter import A_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec
 from fl.base_model import BaseModel, base_folder, read_base
 from fl.errors import BaseModelError
 from fl.settings import Settings
-from fl.sharing import part_spec
 
 _ADAPTER = "default"  # PEFT's name for the one adapter there is
 
 
 class EdgeModel:
-    """A base model with one LoRA adapter of the joint rank; `edge_model` makes it.
+    """A base model with one LoRA adapter, of whatever rank; `edge_model` makes it.
 
     One thread at a time, and one learner: who sets an adapter works with it until the next is set.
     """
 
-    def __init__(self, base: BaseModel, spec: AdapterSpec, *, shared_rank: int) -> None:
+    def __init__(self, base: BaseModel, spec: AdapterSpec) -> None:
         self.base = base
-        self.spec = spec  # of the joint adapter: shared directions first, then the personal ones
-        self.shared_rank = shared_rank  # directions before this one are shared
+        self.spec = spec  # all adapters it is given have this base, these layers and this scale
+        self._now = spec  # of the adapter it has
         self.tokenizer = load_tokenizer(base.folder)
         network = load_network(base.folder)
         self.end_id: int = end_id(self.tokenizer, network, base.folder)
@@ -56,25 +55,37 @@ class EdgeModel:
         self._network = network
         self._head = network.get_output_embeddings()
         self._lean_head = LeanLayer(self._head.weight, self._head.bias, self.gate)
-        _install_lean_layers(network.base_model, spec.scale, self.gate)
+        self._lean = _install_lean_layers(network.base_model, spec.scale, self.gate)
+        self._weights: Tensor | None = None  # (r,), of the directions; None counts each once
         self._last_feed_forward = _install_needed_rows(network.base_model)
 
     # --- the adapter ---
 
-    def set_adapter(self, adapter: Adapter) -> None:
-        """Overwrite every LoRA tensor; raise AdapterError unless spec, names and shapes fit."""
-        check_fits(
-            adapter, self.spec, {name: tuple(p.shape) for name, p in self._parameters.items()}
-        )
+    def set_adapter(self, adapter: Adapter, *, weights: Sequence[float] | None = None) -> None:
+        """Overwrite every LoRA tensor, with another rank where the adapter has one.
+
+        `weights`, one a direction, multiply what it adds: sum over i of weight_i s B_i A_i. Raises
+        AdapterError unless base, scale, names and shapes fit.
+        """
+        check_fits(adapter, self.spec, self.base.layers)
+        self._weights = None if weights is None else torch.tensor(weights)  # (r,)
+        scale = self.spec.scale
         with torch.no_grad():
             for name, parameter in self._parameters.items():
-                parameter.copy_(torch.from_numpy(np.array(adapter.tensors[name], np.float32)))
+                tensor = torch.from_numpy(np.array(adapter.tensors[name], np.float32))
+                if parameter.shape == tensor.shape:
+                    parameter.copy_(tensor)
+                else:
+                    parameter.data = tensor
                 parameter.grad = None
+        for lean in self._lean:
+            lean.scale = scale if self._weights is None else scale * self._weights
+        self._now = adapter.spec
 
     def adapter(self) -> Adapter:
         """A copy of the adapter as it is now."""
         tensors = {name: p.detach().numpy().copy() for name, p in self._parameters.items()}
-        return Adapter(spec=self.spec, tensors=tensors)
+        return Adapter(spec=self._now, tensors=tensors)
 
     def lora_parameters(self) -> Mapping[str, nn.Parameter]:
         """The trainable parameters by tensor name; all else is frozen."""
@@ -111,30 +122,44 @@ class EdgeModel:
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
         """Complete every prompt with the adapter as it is now; see `Writer`."""
-        adapter = self.adapter()
+        adapter = self._weighted()
         lines = [self.writer.line(p, adapter, max_new_tokens=max_new_tokens) for p in prompts]
         return self.writer.write(lines)
+
+    def _weighted(self) -> Adapter:
+        """The adapter with the directions' weights in B, where it has any."""
+        adapter = self.adapter()
+        if self._weights is None:
+            return adapter
+        weights = self._weights.numpy()
+        tensors = {
+            name: tensor if name.endswith(A_SUFFIX) else tensor * weights
+            for name, tensor in adapter.tensors.items()
+        }
+        return Adapter(spec=adapter.spec, tensors=tensors)
 
 
 def edge_model(settings: Settings) -> EdgeModel:
     """This process's edge model for these settings, loaded at the first call and then shared."""
     _use_threads(settings.threads)
-    learning = settings.learning
-    targets = tuple(sorted(learning.target_modules))
-    base = read_base(base_folder(settings, "edge"), targets)
-    shared = AdapterSpec(
+    spec = site_spec(settings, read_base(base_folder(settings, "edge"), _targets(settings)))
+    with _LOADING:
+        return _load(base_folder(settings, "edge"), spec)
+
+
+def site_spec(settings: Settings, base: BaseModel) -> AdapterSpec:
+    """What every adapter at a site has in common with the others, at rank learning.rank."""
+    return AdapterSpec(
         base_model_fingerprint=base.fingerprint,
-        rank=learning.rank,
-        alpha=learning.alpha,
-        target_modules=targets,
+        rank=settings.learning.rank,
+        alpha=settings.learning.alpha,
+        target_modules=_targets(settings),
         fan_in_fan_out=base.fan_in_fan_out,
     )
-    if settings.personal == "none":
-        joint = shared
-    else:
-        joint = part_spec(shared, learning.rank + learning.personal_rank)
-    with _LOADING:
-        return _load(base.folder, joint, learning.rank)
+
+
+def _targets(settings: Settings) -> tuple[str, ...]:
+    return tuple(sorted(settings.learning.target_modules))
 
 
 def base_loads() -> int:
@@ -146,9 +171,9 @@ _LOADING = threading.Lock()  # two threads that ask at once must not load twice
 
 
 @lru_cache(maxsize=4)
-def _load(folder: Path, spec: AdapterSpec, shared_rank: int) -> EdgeModel:
+def _load(folder: Path, spec: AdapterSpec) -> EdgeModel:
     # The spec carries the fingerprint: other weights in the same folder are another model.
-    return EdgeModel(read_base(folder, spec.target_modules), spec, shared_rank=shared_rank)
+    return EdgeModel(read_base(folder, spec.target_modules), spec)
 
 
 def _use_threads(threads: int) -> None:
@@ -200,11 +225,15 @@ def _check_layers(parameters: Mapping[str, nn.Parameter], base: BaseModel) -> No
         )
 
 
-def _install_lean_layers(body: nn.Module, scale: float, gate: Gate) -> None:
-    """Give every linear layer of the transformer body a lean forward; PEFT keeps the parameters."""
+def _install_lean_layers(body: nn.Module, scale: float, gate: Gate) -> list[LeanLayer]:
+    """Give every linear layer of the transformer body a lean forward; PEFT keeps the parameters.
+
+    Returns the adapted ones.
+    """
     from peft.tuners.lora import LoraLayer
     from transformers.pytorch_utils import Conv1D
 
+    adapted = []
     for module in [m for m in body.modules() if isinstance(m, LoraLayer | nn.Linear | Conv1D)]:
         plain = module.get_base_layer() if isinstance(module, LoraLayer) else module
         if plain.weight.requires_grad:
@@ -212,7 +241,9 @@ def _install_lean_layers(body: nn.Module, scale: float, gate: Gate) -> None:
         lean = LeanLayer(rows_out(plain), plain.bias, gate)
         if isinstance(module, LoraLayer):
             lean.adapt(module.lora_A[_ADAPTER].weight, module.lora_B[_ADAPTER].weight, scale=scale)
+            adapted.append(lean)
         module.forward = lean  # type: ignore[method-assign]
+    return adapted
 
 
 def _install_needed_rows(body: nn.Module) -> NeededRows:

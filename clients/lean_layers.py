@@ -44,12 +44,12 @@ class LeanLayer:
         self.bias = bias
         self.lora_a: nn.Parameter | None = None  # (r, d_in)
         self.lora_b: nn.Parameter | None = None  # (d_out, r)
-        self.scale = 1.0
+        self.scale: float | Tensor = 1.0  # one for all directions, or (r,)
         self._gate = gate
         self._rounded: tuple[Tensor, Tensor | None] | None = None
 
     def adapt(self, lora_a: nn.Parameter, lora_b: nn.Parameter, *, scale: float) -> None:
-        """Add  scale * B A  to the layer's weight from now on."""
+        """Add  scale * B A  to the layer's weight from now on, whatever rank A and B then have."""
         self.lora_a, self.lora_b, self.scale = lora_a, lora_b, scale
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class _LowRankLinear(torch.autograd.Function):
         bias: Tensor | None,
         a: Tensor,
         b: Tensor,
-        scale: float,
+        scale: float | Tensor,
         gate: Gate,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])  # (T, d_in)

@@ -21,10 +21,11 @@ from torch.nn import functional
 
 from clients.base_network import rows_out
 from clients.greedy import greedy_texts
-from fl.adapter import A_SUFFIX, B_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec
+from fl.adapter import A_SUFFIX, B_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec, Array
 from fl.errors import AdapterError, BaseModelError
+from fl.sharing import same_but_rank
 
-Shapes = Mapping[str, tuple[int, ...]]  # of an adapter's tensors, by name
+Sizes = Mapping[str, tuple[int, int]]  # adapted module -> (d_out, d_in)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,25 +47,22 @@ class Writer:
         *,
         end_id: int,
         spec: AdapterSpec,
-        layers: Iterable[str],
+        layers: Sizes,
     ) -> None:
-        """`layers` names the adapted ones, as `BaseModel.layers` does."""
+        """`layers` are the adapted ones, as in `BaseModel.layers`."""
         self._network = network
         self._tokenizer = tokenizer
         self._end_id = end_id
         self._positions: int = network.config.max_position_embeddings
-        self._spec = spec
+        self._spec, self._sizes = spec, layers
         self._layers = _install(self._network, layers, spec.scale)
-        self._shapes: Shapes = {
-            name: shape for layer in self._layers for name, shape in layer.shapes(spec.rank).items()
-        }
 
     def line(self, prompt: str, adapter: Adapter, *, max_new_tokens: int) -> Line:
         """A prompt that leaves no room within the model's positions loses its beginning.
 
         Raises AdapterError where the adapter does not fit, BaseModelError for no room at all.
         """
-        check_fits(adapter, self._spec, self._shapes)
+        check_fits(adapter, self._spec, self._sizes)
         room = self._positions - max_new_tokens
         if max_new_tokens < 1 or room < 1:
             raise BaseModelError(
@@ -119,17 +117,13 @@ class WritingLayer:
         self._taken: tuple[Tensor, Tensor] | None = None  # of all adapters of the batch
         self._chosen: tuple[Tensor, Tensor] | None = None  # (n, d_in, r), (n, r, d_out)
 
-    def shapes(self, rank: int) -> Shapes:
-        """Of the two tensors an adapter has for this layer."""
-        d_out, d_in = self._weight.shape
-        return {self._a_name: (rank, d_in), self._b_name: (d_out, rank)}
-
     def take(self, adapters: Sequence[Adapter]) -> None:
         """Keep what these adapters have for this layer; none of them frees it."""
         self._taken = self._chosen = None
         if adapters:
-            a = np.stack([adapter.tensors[self._a_name] for adapter in adapters])
-            b = np.stack([adapter.tensors[self._b_name] for adapter in adapters])
+            rank = max(adapter.spec.rank for adapter in adapters)
+            a = np.stack([_rows(adapter.tensors[self._a_name], rank) for adapter in adapters])
+            b = np.stack([_rows(adapter.tensors[self._b_name].T, rank).T for adapter in adapters])
             self._taken = (
                 torch.from_numpy(a).mT.contiguous(),
                 torch.from_numpy(b).mT.mul(self._scale).contiguous(),
@@ -151,10 +145,14 @@ class WritingLayer:
         return y
 
 
-def check_fits(adapter: Adapter, spec: AdapterSpec, shapes: Shapes) -> None:
-    """Raise AdapterError unless the adapter has this spec and exactly these tensors."""
-    if adapter.spec != spec:
+def check_fits(adapter: Adapter, spec: AdapterSpec, layers: Sizes) -> None:
+    """Raise AdapterError unless the adapter is for this base, layers and scale, of any rank."""
+    if not same_but_rank(adapter.spec, spec):
         raise AdapterError(f"This model works with {spec}; the adapter has {adapter.spec}.")
+    shapes: dict[str, tuple[int, int]] = {}
+    for module, (d_out, d_in) in layers.items():
+        shapes[PEFT_PREFIX + module + A_SUFFIX] = (adapter.spec.rank, d_in)
+        shapes[PEFT_PREFIX + module + B_SUFFIX] = (d_out, adapter.spec.rank)
     if adapter.tensors.keys() != shapes.keys():
         odd = sorted(adapter.tensors.keys() ^ shapes.keys())
         raise AdapterError(f"{len(odd)} adapter tensors are missing or unknown: {odd[0]}, ...")
@@ -171,6 +169,11 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     clean = text.encode("utf-8", "replace").decode()
     ids: list[int] = tokenizer(clean, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def _rows(matrix: Array, rank: int) -> Array:
+    """The matrix with rows of zeros up to `rank`: directions that add nothing."""
+    return np.pad(matrix, ((0, rank - len(matrix)), (0, 0)))
 
 
 def _install(network: nn.Module, layers: Iterable[str], scale: float) -> list[WritingLayer]:

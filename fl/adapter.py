@@ -96,6 +96,14 @@ def add(one: Adapter, other: Adapter) -> Adapter:
     return Adapter(spec=one.spec, tensors={n: t + other.tensors[n] for n, t in one.tensors.items()})
 
 
+def moved_by(adapter: Adapter, delta: Adapter) -> Adapter:
+    """The adapter with `delta` added to the tensors that it has; the others stay as they are."""
+    tensors = {
+        n: t + delta.tensors[n] if n in delta.tensors else t for n, t in adapter.tensors.items()
+    }
+    return Adapter(spec=adapter.spec, tensors=tensors)
+
+
 def norm(adapter: Adapter) -> float:
     """Euclidean norm over all tensors together, in float64."""
     return float(

@@ -15,17 +15,20 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.common.serde import recorddict_to_proto
 
-from fl.adapter import Adapter, Array
 from fl.errors import FederationError, UpdateRefused
 from fl.flower_values import decode_npy, parse_json, read_spec, read_string, read_value
+from fl.known_tensors import filled, layer_sizes, to_send
 from fl.release import AdapterRelease, Delivery, Judgement
 from fl.release_file import SentRelease
 from fl.rounds import RoundPlan
 from fl.settings import DEFAULT_CONFIG, Settings, load
 from fl.update import AdapterUpdate
+from fl.uplink import UPLINKS, Packed, pack, unpack
 
 # Message types: the ClientApp registers them, the ServerApp sends them.
 ROLL_CALL = "query"
@@ -35,6 +38,7 @@ SETTLE = "evaluate.settle"
 
 SITE_FAILED = 1001  # code of an error reply whose reason is the name of an exception type, no more
 
+_TENSORS_OF = {"delta", "packed"}  # fields of an update that are no JSON
 _JSON = "json"
 _ARRAYS = "adapter"
 _EXCEPTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -87,10 +91,11 @@ def plan_records(plan: RoundPlan, release: AdapterRelease, *, site_id: str) -> R
         "site": site_id,
         "plan": asdict(plan),
         "spec": asdict(release.shared.spec),
+        "layers": layer_sizes(release.shared),
         "manifest": release.manifest.decode("ascii"),
         "signature": release.signature.hex(),
     }
-    return _records(body, release.shared.tensors)
+    return _records(body, to_send(release.shared, seed=plan.seed))
 
 
 def read_plan(records: RecordDict) -> tuple[str, RoundPlan, SentRelease]:
@@ -100,12 +105,18 @@ def read_plan(records: RecordDict) -> tuple[str, RoundPlan, SentRelease]:
     """
     try:
         body = _json(records)
+        plan = read_value(RoundPlan, body.get("plan"), what="plan")
+        tensors = _tensors(records) if records.array_records else {}
+        if odd := {t.dtype for t in tensors.values()} - {np.dtype(np.float32)}:
+            raise UpdateRefused(f"a tensor of the release has dtype {min(map(str, odd))}")
+        sizes = body.get("layers")
+        if not isinstance(sizes, dict):
+            raise UpdateRefused("layers is missing")
         sent = SentRelease(
             manifest=_bytes(body, "manifest", as_hex=False),
             signature=_bytes(body, "signature", as_hex=True),
-            shared=Adapter(spec=read_spec(body.get("spec")), tensors=_tensors(records)),
+            shared=filled(tensors, read_spec(body.get("spec")), sizes, seed=plan.seed),
         )
-        plan = read_value(RoundPlan, body.get("plan"), what="plan")
         return read_string(body, "site"), plan, sent
     except UpdateRefused as error:
         raise FederationError(f"The cloud's message cannot be read: {error}") from None
@@ -116,23 +127,26 @@ def read_plan(records: RecordDict) -> tuple[str, RoundPlan, SentRelease]:
 
 def update_records(update: AdapterUpdate) -> RecordDict:
     """A site's reply to a plan."""
-    body = {f.name: getattr(update, f.name) for f in fields(update) if f.name != "delta"}
+    body = {f.name: getattr(update, f.name) for f in fields(update) if f.name not in _TENSORS_OF}
     if update.judgement is not None:
         body["judgement"] = asdict(update.judgement)
-    return _records({"update": body, "spec": asdict(update.delta.spec)}, update.delta.tensors)
+    packed = update.packed or pack(update.delta, update.uplink)
+    return _records({"update": body, "spec": asdict(update.delta.spec)}, packed.arrays)
 
 
 def read_update(records: RecordDict) -> AdapterUpdate:
     """The update as the site claims it, values unchecked. Raises UpdateRefused if unreadable."""
     body = _json(records)
     claimed = body.get("update")
-    names = {f.name for f in fields(AdapterUpdate)} - {"delta"}
+    names = {f.name for f in fields(AdapterUpdate)} - _TENSORS_OF
     if not isinstance(claimed, dict) or claimed.keys() != names:
         raise UpdateRefused("the update's fields are not those of this version")
     if claimed["judgement"] is not None:
         claimed["judgement"] = read_value(Judgement, claimed["judgement"], what="judgement")
-    delta = Adapter(spec=read_spec(body.get("spec")), tensors=_tensors(records))
-    return AdapterUpdate(**claimed, delta=delta)
+    if claimed["uplink"] not in UPLINKS:
+        raise UpdateRefused(f"its uplink is none of {', '.join(UPLINKS)}")
+    packed = Packed(uplink=claimed["uplink"], arrays=_tensors(records))
+    return AdapterUpdate(**claimed, delta=unpack(packed, read_spec(body.get("spec"))))
 
 
 def judgement_records(site_id: str, judgement: Judgement) -> RecordDict:
@@ -168,6 +182,15 @@ def read_failure(*, code: int, reason: str) -> str:
     return f"the site failed: {reason}" if named else f"the site failed (error code {code})"
 
 
+# --- what a message weighs ------------------------------------------------------------------------
+
+
+def wire_bytes(records: RecordDict) -> int:
+    """Bytes of a message's content, serialised as Flower sends it."""
+    size: int = recorddict_to_proto(records).ByteSize()
+    return size
+
+
 # --- one message as plain parts, for a hop that is not Flower's -----------------------------------
 
 
@@ -193,11 +216,13 @@ def records_from_parts(text: str, arrays: Mapping[str, bytes]) -> RecordDict:
 # --- records <-> plain values ---------------------------------------------------------------------
 
 
-def _records(body: Mapping[str, Any], tensors: Mapping[str, Array] | None = None) -> RecordDict:
+def _records(
+    body: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]] | None = None
+) -> RecordDict:
     return _as_records(json.dumps(body), tensors or {})
 
 
-def _as_records(text: str, tensors: Mapping[str, Array]) -> RecordDict:
+def _as_records(text: str, tensors: Mapping[str, npt.NDArray[Any]]) -> RecordDict:
     records = RecordDict({_JSON: ConfigRecord({_JSON: text})})
     if tensors:
         arrays = {
@@ -226,7 +251,7 @@ def _bytes(body: dict[str, Any], key: str, *, as_hex: bool) -> bytes:
         raise UpdateRefused(f"{key} cannot be read") from None
 
 
-def _tensors(records: RecordDict) -> dict[str, Array]:
+def _tensors(records: RecordDict) -> dict[str, npt.NDArray[Any]]:
     arrays = records.array_records.get(_ARRAYS)
     if arrays is None or len(records.array_records) != 1:
         raise UpdateRefused("the message must hold exactly one set of tensors")

@@ -11,8 +11,9 @@ from dataclasses import fields
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from fl.adapter import AdapterSpec, Array
+from fl.adapter import AdapterSpec
 from fl.errors import UpdateRefused
 
 _MAX_JSON_CHARACTERS = 100_000
@@ -21,6 +22,7 @@ _NPY_HEADER = re.compile(
     rb"\{'descr': '([^']{2,8})', 'fortran_order': (True|False), "
     rb"'shape': \(((?:\d{1,12}, ?){0,7}(?:\d{1,12})?)\), \} *\n"
 )
+_DTYPES = {dtype.str: dtype for dtype in map(np.dtype, (np.float32, np.float16, np.int8))}
 
 Value = TypeVar("Value")
 
@@ -67,8 +69,8 @@ def read_spec(found: Any) -> AdapterSpec:
     return AdapterSpec(**{**found, "target_modules": tuple(targets)})
 
 
-def decode_npy(name: str, data: bytes) -> Array:
-    """Plain npy bytes of a float32 array, without numpy's own reader.
+def decode_npy(name: str, data: bytes) -> npt.NDArray[Any]:
+    """Plain npy bytes of a float32, float16 or int8 array, without numpy's own reader.
 
     That one evaluates the header's text, allocates what the header claims before it looks at the
     data, and opens archives. Here the header is matched, and must account for every byte.
@@ -78,17 +80,18 @@ def decode_npy(name: str, data: bytes) -> Array:
     if not data.startswith(_NPY_MAGIC) or header is None:
         raise UpdateRefused(f"{_short(name)} is no plain array")
     descr, fortran, sizes = header.groups()
-    if descr.decode("latin-1") != np.dtype(np.float32).str:
+    dtype = _DTYPES.get(descr.decode("latin-1"))
+    if dtype is None:
         found = descr.decode("latin-1")
-        raise UpdateRefused(f"{_short(name)} has dtype {found!r}, expected '<f4'")
+        raise UpdateRefused(f"{_short(name)} has dtype {found!r}, expected one of {list(_DTYPES)}")
     shape = tuple(int(size) for size in sizes.split(b",") if size.strip())
     count = 1
     for size in shape:
         count *= size
-    if len(data) - end != 4 * count:
+    if len(data) - end != dtype.itemsize * count:
         raise UpdateRefused(f"{_short(name)} is truncated or has too many bytes")
     order: Literal["F", "C"] = "F" if fortran == b"True" else "C"
-    flat = np.frombuffer(data, np.float32, offset=end).copy()  # because torch wants to write
+    flat = np.frombuffer(data, dtype, offset=end).copy()  # because torch wants to write
     try:
         return flat.reshape(shape, order=order)
     except ValueError:  # a size of 0 beside sizes beyond any address

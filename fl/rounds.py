@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fl.aggregation.telemetry import Telemetry
 from fl.release import Verdict
 
 
@@ -19,6 +20,15 @@ class RoundPlan:
     clip_norm: float  # gradient norm bound
     seed: int
     deadline_s: float
+    method: str  # how the updates will be combined
+    rank: int  # directions that learn, at a site that can train so many
+    mixed_ranks: bool  # whether a site may train fewer
+    trains: str  # factors of the learning directions that move: AB, A or B
+    sends: str  # factors whose change travels
+    fresh: bool  # a new pair learns beside the release, which is frozen
+    proximal_mu: float  # FedProx: (mu / 2) |learning - received|^2 is added to the loss
+    uplink: str  # float32, float16 or int8: an update's numbers on the wire
+    feedback_rounds: int  # what rounding cost is kept for so many rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +42,11 @@ class SiteOutcome:
     train_loss: float  # nats per completion token
     heldout_loss: float
     update_norm: float
-    bytes_down: int  # of adapter tensors sent to the site
-    bytes_up: int
+    bytes_down: int  # of the message to the site, serialised
+    bytes_up: int  # and of its answer
     seconds: float  # at the site
+    rank: int = 0  # LoRA directions it trained; 0 = not known
+    dropped: str = ""  # why a robust rule left its update out or shortened it; "" = it counts whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +79,9 @@ class RoundReport:
     attempt: int = 1  # above 1 when the round was abandoned before
     late: tuple[LateUpdate, ...] = ()  # of rounds before, that came in during this one
     verdict: Verdict | None = None  # on the candidate this round started from
+    exact: str = ""  # what the method says of itself
+    shared_rank: int = 0  # of the release made
+    telemetry: Telemetry | None = None
 
     @property
     def training_seconds(self) -> float:

@@ -18,7 +18,6 @@ def mistakes(s: "Settings") -> list[str]:
         (s.seeds >= 1, f"seeds must be at least 1, found {s.seeds}"),
         (s.workers >= 1, f"workers must be at least 1, found {s.workers}"),
         (s.threads >= 0, f"threads must be 0 or more, found {s.threads}"),
-        (s.personal in ("dual", "none"), f"personal is dual or none, found {s.personal!r}"),
         (s.learning.rank >= 1, f"learning.rank must be at least 1, found {s.learning.rank}"),
         (
             s.learning.personal_rank >= 1,
@@ -28,6 +27,19 @@ def mistakes(s: "Settings") -> list[str]:
         (s.learning.alpha > 0, "learning.alpha must be above 0"),
         (s.learning.clip_norm > 0, "learning.clip_norm must be above 0"),
         (s.study.heldout_per_site >= 1, "study.heldout_per_site must be at least 1"),
+        (
+            len(s.study.learning_rates) >= 1 and min(s.study.learning_rates) > 0,
+            f"study.learning_rates are numbers above 0, found {s.study.learning_rates}",
+        ),
+        (
+            min(s.study.low_rounds, s.study.low_steps, s.study.high_rounds, s.study.high_steps)
+            >= 1,
+            "study's rounds and steps must be at least 1",
+        ),
+        (
+            all(rank >= 1 for rank in s.study.high_ranks),
+            f"study.high_ranks are ranks, 1 or more, found {s.study.high_ranks}",
+        ),
         (s.study.central_steps >= 1, "study.central_steps must be at least 1"),
         (s.learning.learning_rate > 0, "learning.learning_rate must be above 0"),
         (s.learning.max_tokens >= 16, "learning.max_tokens must be at least 16"),
@@ -44,17 +56,33 @@ def mistakes(s: "Settings") -> list[str]:
         (0 < s.federation.quorum <= 1, "federation.quorum must be above 0 and at most 1"),
         (s.federation.deadline_s > 0, "federation.deadline_s must be above 0"),
         (s.federation.attempts >= 1, "federation.attempts must be at least 1"),
-        (
-            s.federation.late in ("record", "weighted"),
-            f"federation.late is record or weighted, found {s.federation.late!r}",
-        ),
         (s.federation.gate_tolerance >= 0, "federation.gate_tolerance must be 0 or more"),
-        (
-            s.federation.server_optimizer in ("none", "adam", "yogi"),
-            "federation.server_optimizer is none, adam or yogi, found "
-            f"{s.federation.server_optimizer!r}",
-        ),
         (s.federation.server_learning_rate > 0, "federation.server_learning_rate must be above 0"),
+        (s.federation.robust_bad >= 0, "federation.robust_bad must be 0 or more"),
+        (s.federation.robust_norm >= 0, "federation.robust_norm must be 0 or more"),
+        (s.federation.feedback_rounds >= 1, "federation.feedback_rounds must be at least 1"),
+        (s.federation.telemetry_sites >= 0, "federation.telemetry_sites must be 0 or more"),
+        (s.learning.proximal_mu >= 0, "learning.proximal_mu must be 0 or more"),
+        (s.learning.ditto_lambda >= 0, "learning.ditto_lambda must be 0 or more"),
+        (
+            0 <= s.learning.personal_weight < 1,
+            "learning.personal_weight is 0 (the plain sum) or the personal part's share, below 1; "
+            f"found {s.learning.personal_weight}",
+        ),
+        (
+            all(1 <= rank <= s.learning.rank for rank in s.learning.ranks),
+            f"learning.ranks are 1 to learning.rank ({s.learning.rank}), found {s.learning.ranks}",
+        ),
+        (
+            0 <= s.site.rank <= s.learning.rank,
+            f"site.rank is 0 to learning.rank ({s.learning.rank}), found {s.site.rank}",
+        ),
+        (s.site.memory_mb >= 0, "site.memory_mb must be 0 or more"),
+        (
+            s.learning.rank_limit >= s.learning.rank,
+            f"learning.rank_limit ({s.learning.rank_limit}) must be at least learning.rank "
+            f"({s.learning.rank})",
+        ),
         (s.edge.refresh_s > 0, "edge.refresh_s must be above 0"),
         (s.asking.card_tokens >= 8, "asking.card_tokens must be at least 8"),
         (":" in s.service.address, f"service.address is host:port, found {s.service.address!r}"),

@@ -20,6 +20,12 @@ def part_spec(spec: AdapterSpec, rank: int) -> AdapterSpec:
     return replace(spec, rank=rank, alpha=spec.scale * rank)
 
 
+def same_but_rank(one: AdapterSpec, other: AdapterSpec) -> bool:
+    """Whether adapters of these specs add up: one base, one set of layers, one scale."""
+    alike = abs(one.scale - other.scale) <= 1e-9 * abs(other.scale)
+    return alike and replace(one, rank=1, alpha=1.0) == replace(other, rank=1, alpha=1.0)
+
+
 def join(shared: Adapter, personal: Adapter) -> Adapter:
     """Stack shared (rank r_s) and personal (rank r_p) into one adapter of rank r_s + r_p.
 
@@ -30,7 +36,7 @@ def join(shared: Adapter, personal: Adapter) -> Adapter:
             "Cannot join a shared and a personal part of different scale alpha/rank: "
             f"{shared.spec.scale} and {personal.spec.scale}. Give both the same alpha/rank."
         )
-    if part_spec(shared.spec, 1) != part_spec(personal.spec, 1):
+    if not same_but_rank(shared.spec, personal.spec):
         raise AdapterError(
             f"Cannot join parts made for different bases: {shared.spec} and {personal.spec}."
         )
@@ -52,13 +58,45 @@ def split(joint: Adapter, *, shared_rank: int) -> tuple[Adapter, Adapter]:
         raise AdapterError(
             f"Cannot split an adapter of rank {joint.spec.rank} after {shared_rank} directions."
         )
-    shared, personal = {}, {}
-    for name, tensor in joint.tensors.items():
-        rows = name.endswith(A_SUFFIX)
-        shared[name] = (tensor[:shared_rank] if rows else tensor[:, :shared_rank]).copy()
-        personal[name] = (tensor[shared_rank:] if rows else tensor[:, shared_rank:]).copy()
-    personal_rank = joint.spec.rank - shared_rank
-    return (
-        Adapter(spec=part_spec(joint.spec, shared_rank), tensors=shared),
-        Adapter(spec=part_spec(joint.spec, personal_rank), tensors=personal),
+    rest = last_directions(joint, shared_rank)
+    assert rest is not None
+    return first_directions(joint, shared_rank), rest
+
+
+def first_directions(adapter: Adapter, rank: int) -> Adapter:
+    """The first `rank` directions of an adapter, with its scale; all it has, if that is fewer."""
+    if rank >= adapter.spec.rank:
+        return adapter
+    tensors = {
+        name: (tensor[:rank] if name.endswith(A_SUFFIX) else tensor[:, :rank]).copy()
+        for name, tensor in adapter.tensors.items()
+    }
+    return Adapter(spec=part_spec(adapter.spec, rank), tensors=tensors)
+
+
+def last_directions(adapter: Adapter, start: int) -> Adapter | None:
+    """The directions from `start` on; None where there are none."""
+    if start >= adapter.spec.rank:
+        return None
+    tensors = {
+        name: (tensor[start:] if name.endswith(A_SUFFIX) else tensor[:, start:]).copy()
+        for name, tensor in adapter.tensors.items()
+    }
+    return Adapter(spec=part_spec(adapter.spec, adapter.spec.rank - start), tensors=tensors)
+
+
+def factors_of(adapter: Adapter, factors: str) -> Adapter:
+    """The tensors of these factors only: "A", "B" or "AB"."""
+    return Adapter(
+        spec=adapter.spec,
+        tensors={
+            name: tensor
+            for name, tensor in adapter.tensors.items()
+            if ("A" if name.endswith(A_SUFFIX) else "B") in factors
+        },
     )
+
+
+def exact_spec(adapter: Adapter, like: Adapter) -> Adapter:
+    """The adapter with the exact scale of another, which cutting and joining may have rounded."""
+    return replace(adapter, spec=part_spec(like.spec, adapter.spec.rank))

@@ -16,10 +16,17 @@ class Site:
     id: str
     place: str  # printed name, also the card of records that carry none
     book: Path | None = None
+    rank: int = 0  # LoRA rank it can train; 0 = learning.rank, or what memory_mb allows
+    memory_mb: int = 0  # MB for learning beyond the base model's weights; 0 = no bound
 
     def __post_init__(self) -> None:
         if not SITE_NAME.match(self.id):
             raise SettingsError(
                 f"A site's id is 1-64 of a-z, 0-9, '_' and '-', not starting with a sign; "
                 f"found {self.id!r}."
+            )
+        if self.rank < 0 or self.memory_mb < 0:
+            raise SettingsError(
+                f"Site {self.id}: rank and memory_mb are whole numbers, 0 or more; found "
+                f"{self.rank} and {self.memory_mb}."
             )

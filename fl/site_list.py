@@ -1,5 +1,6 @@
 """Which sites take part, and where each keeps its own things in the run folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from fl.demo_world.places import PRIVATE_PLACES
@@ -22,14 +23,23 @@ def federated_sites(settings: Settings) -> tuple[Site, ...]:
                 f"sites is a count of demo sites from 1 to {MOST_DEMO_SITES}, or a list of "
                 f"{{id, place, book}}; found {wanted}."
             )
-        return tuple(demo_site(place) for place in PRIVATE_PLACES[:wanted])
+        return _ranked(tuple(demo_site(place) for place in PRIVATE_PLACES[:wanted]), settings)
     if not isinstance(wanted, list) or not wanted:
         raise SettingsError(f"sites is a count or a list of {{id, place, book}}; found {wanted!r}.")
     sites = tuple(_listed(entry, number) for number, entry in enumerate(wanted, start=1))
     ids = [site.id for site in sites]
     if doubled := sorted({i for i in ids if ids.count(i) > 1}):
         raise SettingsError(f"sites names {doubled[0]!r} twice; every site needs its own id.")
-    return sites
+    return _ranked(sites, settings)
+
+
+def ranks_may_differ(settings: Settings) -> bool:
+    """Whether some site may train another rank than learning.rank, as far as settings tell."""
+    capped = settings.site.memory_mb > 0 or settings.site.rank not in (0, settings.learning.rank)
+    return capped or any(
+        site.memory_mb > 0 or site.rank != settings.learning.rank
+        for site in federated_sites(settings)
+    )
 
 
 def hosted_site(settings: Settings) -> Site:
@@ -59,7 +69,42 @@ def site_folder(settings: Settings, site_id: str) -> Path:
 
 
 def _listed(entry: object, number: int) -> Site:
-    keys = {"id", "place", "book"}
-    if not isinstance(entry, dict) or set(entry) != keys:
-        raise SettingsError(f"sites, entry {number}: expected the keys id, place and book.")
-    return Site(id=str(entry["id"]), place=str(entry["place"]), book=resolve(str(entry["book"])))
+    keys, more = {"id", "place", "book"}, {"rank", "memory_mb"}
+    if not isinstance(entry, dict) or not keys <= set(entry) <= keys | more:
+        raise SettingsError(
+            f"sites, entry {number}: expected the keys id, place and book, and perhaps rank or "
+            "memory_mb."
+        )
+    numbers = {key: entry.get(key, 0) for key in more}
+    for key, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise SettingsError(f"sites, entry {number}: {key} is a whole number, found {value!r}.")
+    return Site(
+        id=str(entry["id"]),
+        place=str(entry["place"]),
+        book=resolve(str(entry["book"])),
+        rank=numbers["rank"],
+        memory_mb=numbers["memory_mb"],
+    )
+
+
+def _ranked(sites: tuple[Site, ...], settings: Settings) -> tuple[Site, ...]:
+    """The sites with the rank each trains: its own, by learning.ranks, or 0 where memory decides.
+
+    What `site` says is of the site of this host, site.id.
+    """
+    learning, host = settings.learning, settings.site
+    ranked = []
+    for place, site in enumerate(sites):
+        rank, memory_mb = site.rank, site.memory_mb
+        if site.id == host.id:
+            rank, memory_mb = host.rank or rank, host.memory_mb or memory_mb
+        if not rank and not memory_mb:
+            rank = learning.ranks[place % len(learning.ranks)] if learning.ranks else learning.rank
+        if rank > learning.rank:
+            raise SettingsError(
+                f"Site {site.id}: its rank {rank} is above learning.rank {learning.rank}, the "
+                "largest in the federation. Raise that one, or lower the site's."
+            )
+        ranked.append(replace(site, rank=rank, memory_mb=memory_mb))
+    return tuple(ranked)

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fl.choices import load_fitting
 from fl.errors import NetGPTError, SettingsError
-from fl.settings import DEFAULT_CONFIG, Settings, load
+from fl.settings import DEFAULT_CONFIG, Settings
 from server.gguf_verb import export_gguf
 from server.key_verbs import keys
 from server.release_verbs import releases
@@ -138,7 +139,7 @@ def _split(arguments: list[str] | None) -> tuple[str, list[str]]:
 
 
 def _settings(arguments: list[str] | None) -> Settings:
-    return load(arguments or [])
+    return load_fitting(arguments or [])
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

@@ -39,7 +39,7 @@ class HostedSites:
         self.serving = {
             site.id: Serving(
                 settings,
-                site.id,
+                site,
                 spec=model.spec,
                 layers=model.base.layers,
                 say=_named(site.id, say),

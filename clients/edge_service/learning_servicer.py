@@ -10,7 +10,7 @@ from clients.edge_service.model_owner import GivenUp
 from clients.edge_service.serving import Serving
 from clients.edge_service.workbench import Workbench
 from clients.learning import site_work
-from clients.learning.contribution import EdgeSite, Pause
+from clients.learning.edge_site import EdgeSite, Pause
 from clients.learning.failure import keep_failure
 from clients.learning.site_work import Parts, do_work, read_work
 from fl.errors import FederationError

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from clients.edge_model import EdgeModel
-from clients.learning.contribution import Pause
+from clients.learning.edge_site import Pause
 from clients.writing import Line
 from fl.adapter import Adapter
 from fl.errors import GenerationError, NetGPTError

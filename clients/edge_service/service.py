@@ -93,7 +93,7 @@ def edge_service(
             yield None
             return
         # 4. What people are served with, and what is learned from.
-        serving = Serving(settings, site.id, spec=model.spec, layers=model.base.layers, say=say)
+        serving = Serving(settings, site, spec=model.spec, layers=model.base.layers, say=say)
         serving.load()
         book = HeldBook(book_path(settings, site), site)
         try:

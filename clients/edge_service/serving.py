@@ -8,11 +8,15 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from clients.adapter_shelf import AdapterShelf, served_adapter, shelves_in_use
+from clients.adapter_shelf import AdapterShelf, shelves_in_use
+from clients.capability import site_rank
+from clients.personal_part import in_use, release_view, served_adapter
 from fl.adapter import Adapter, AdapterSpec
 from fl.errors import AdapterError, NetGPTError, ReleaseError
 from fl.release import AdapterRelease
 from fl.settings import Settings
+from fl.sharing import same_but_rank
+from fl.site import Site
 
 Say = Callable[[str], None]
 
@@ -36,19 +40,19 @@ class Serving:
     def __init__(
         self,
         settings: Settings,
-        site_id: str,
+        site: Site,
         *,
         spec: AdapterSpec,
         layers: Mapping[str, tuple[int, int]],
         say: Say,
         owns_shelf: bool = True,
     ) -> None:
-        """`spec` is the model's, of both parts together; `layers` are the base model's.
+        """`spec` is the model's, whatever its rank; `layers` are the base model's.
 
         Without `owns_shelf` nothing on it is changed: another service of this machine follows the
         cloud for that site.
         """
-        self._settings, self._site_id, self._say = settings, site_id, say
+        self._settings, self._site, self._say = settings, site, say
         self._spec, self._layers, self._owns_shelf = spec, layers, owns_shelf
         self._lock = threading.Lock()  # of those who change it
         self._shelf: AdapterShelf | None = None
@@ -60,7 +64,7 @@ class Serving:
 
     def load(self) -> None:
         """Take up what the shelves say, from the newest federation whose release is sound."""
-        for shelf in shelves_in_use(self._settings, self._site_id):
+        for shelf in shelves_in_use(self._settings, self._site.id):
             try:
                 release = shelf.current()
                 if release is not None:
@@ -77,15 +81,15 @@ class Serving:
 
     def joined(self, shelf: AdapterShelf, release: AdapterRelease) -> InUse:
         """A release beside the shelf's newest personal part. Raises AdapterError on a misfit."""
+        settings, layers = self._settings, self._layers
         try:
-            personal = shelf.personal()
+            adapter = in_use(shelf, release, settings, self._site, layers)
         except (AdapterError, OSError) as error:
             self._say(f"a personal part on the shelf is damaged: {type(error).__name__}")
-            personal = None  # people are better served with the release alone than not at all
-        adapter = served_adapter(
-            release.shared, personal, layers=self._layers, settings=self._settings
-        )
-        if adapter.spec != self._spec:
+            # people are better served with the release alone than not at all
+            view = release_view(release, site_rank(settings, self._site, layers))
+            adapter = served_adapter(view, None, layers=layers, settings=settings)
+        if not same_but_rank(adapter.spec, self._spec):
             raise AdapterError(
                 f"Release {release.federation}/{release.number} and the personal part make "
                 f"{adapter.spec}, these settings make {self._spec}. Use the settings of the cloud."
@@ -100,7 +104,7 @@ class Serving:
         with self._lock:
             before, after = self._now, self.joined(shelf, release)
             shelf.use(release.number)
-            for other in shelves_in_use(self._settings, self._site_id):
+            for other in shelves_in_use(self._settings, self._site.id):
                 if other.federation == shelf.federation:
                     break
                 other.use_none()  # the newest federation with one counts after a restart

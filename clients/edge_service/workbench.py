@@ -14,7 +14,7 @@ from functools import partial
 
 from clients.edge_model import EdgeModel
 from clients.edge_service.model_owner import GivenUp, ModelOwner
-from clients.learning.contribution import Pause
+from clients.learning.edge_site import Pause
 from clients.learning.site_work import Parts, Work
 from fl.adapter import digest
 

@@ -115,7 +115,7 @@ def _in_this_process(kind: str, message: Message, context: Context) -> Parts:
     site_id, plan, sent = read_plan(message.content)
     site = _hosted(site_id, context, settings)
     try:
-        from clients.learning.contribution import open_edge_site
+        from clients.learning.edge_site import open_edge_site
         from clients.learning.site_work import Work, do_work
 
         return do_work(

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +12,30 @@ from clients.edge_model import EdgeModel
 from clients.learning.batching import TokenBatch, encode, token_batches
 from clients.learning.completion_loss import completion_loss
 from clients.prompts.record import PromptRecord
-from fl.adapter import A_SUFFIX
+from fl.adapter import A_SUFFIX, Array
 
 WARM_UP_STEPS = 4  # or a tenth of all steps, whichever is more
 
-Trainable = Literal["joint", "personal"]
+
+@dataclass(frozen=True, kw_only=True)
+class Still:
+    """Directions whose factor keeps every bit while the others learn."""
+
+    a: tuple[slice, ...] = ()  # rows of A
+    b: tuple[slice, ...] = ()  # columns of B
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull:
+    """(strength / 2) |theta - toward|^2, added to the loss for some directions.
+
+    FedProx (1812.06127) pulls to what was received, Ditto (2012.04221) a personal adapter to the
+    shared one.
+    """
+
+    strength: float
+    toward: Mapping[str, Array]  # by tensor name, of these directions
+    directions: slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +60,16 @@ def train(
     seed: int,
     max_tokens: int,
     bfloat16: str,
-    trainable: Trainable = "joint",
+    still: Still = Still(),
+    pull: Pull | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> TrainingResult:
     """Take `steps` AdamW steps on the completions of `records`, with a new optimiser.
 
-    `trainable="personal"` moves only the directions after `model.shared_rank`; the shared ones keep
-    every bit. `on_step(step, loss)` is told each step's loss in nats per token; it may use the
-    model if it leaves the adapter as it was, bit for bit. The same adapter, records and arguments
-    give the same bytes (at the same number of threads), whatever happens between the steps and,
-    at the model's gate, in the middle of them.
+    `still` are the directions that do not move. `on_step(step, loss)` is told each step's loss in
+    nats per token; it may use the model if it leaves the adapter as it was, bit for bit. The same
+    adapter, records and arguments give the same bytes (at the same number of threads), whatever
+    happens between the steps and, at the model's gate, in the middle of them.
     """
     started = time.perf_counter()
     encoded = [encode(model, record, max_tokens=max_tokens) for record in records]
@@ -68,8 +86,9 @@ def train(
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=rounded):
             loss = batch_loss(model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        if trainable == "personal":
-            _forget_shared(parameters, model.shared_rank)
+        if pull is not None:
+            _add_pull(parameters, pull)
+        _hold(parameters, still)
         nn.utils.clip_grad_norm_(parameters.values(), clip_norm)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -108,9 +127,21 @@ def use_bfloat16(choice: str) -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def _forget_shared(parameters: Mapping[str, nn.Parameter], shared_rank: int) -> None:
-    """Zero the shared directions' gradients; without weight decay Adam then moves them by 0."""
+def _add_pull(parameters: Mapping[str, nn.Parameter], pull: Pull) -> None:
+    """Add strength * (theta - toward) to the gradients."""
+    for name, parameter in parameters.items():
+        if parameter.grad is not None:
+            toward = torch.from_numpy(pull.toward[name])
+            # A is (r, d_in), B is (d_out, r)
+            place = (pull.directions,) if name.endswith(A_SUFFIX) else (..., pull.directions)
+            away = parameter.detach()[place] - toward
+            parameter.grad[place].add_(away, alpha=pull.strength)
+
+
+def _hold(parameters: Mapping[str, nn.Parameter], still: Still) -> None:
+    """Zero the gradients of what must not move; without weight decay Adam then moves it by 0."""
     for name, parameter in parameters.items():
         if parameter.grad is not None:
             rows = name.endswith(A_SUFFIX)  # A is (r, d_in), B is (d_out, r)
-            (parameter.grad[:shared_rank] if rows else parameter.grad[:, :shared_rank]).zero_()
+            for part in still.a if rows else still.b:
+                (parameter.grad[part] if rows else parameter.grad[:, part]).zero_()

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from clients.learning.contribution import EdgeSite, contribute, judge, settle
+from clients.learning.contribution import contribute
+from clients.learning.edge_site import EdgeSite
+from clients.learning.judging import judge
+from clients.learning.settling import settle
 from fl.errors import FederationError, ReleaseError
 from fl.flower_records import (
     CONTRIBUTE,

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from clients.learning.contribution import EdgeSite, first_personal_part
+from clients.learning.edge_site import EdgeSite
 from clients.learning.evaluation import heldout_nll
 from clients.learning.local_training import train
+from clients.personal_part import served_adapter
 from clients.prompts.record import PromptRecord
 from clients.study.recall import Recall, recall_of
 from clients.study.results import ArmScore
 from fl.adapter import Adapter, initial_adapter
 from fl.prompt_format import edge_prompt
 from fl.settings import Settings
-from fl.sharing import join, part_spec
 
 STUDY_SEED = 1_000_003  # of batches; apart from those of the federation's rounds
 
@@ -28,16 +28,19 @@ class Scored:
 def untrained(edge_site: EdgeSite) -> Adapter:
     """The adapter a site starts with alone: the first release and a fresh personal part."""
     model, settings = edge_site.model, edge_site.settings
-    spec = part_spec(model.spec, model.shared_rank)
-    first_release = initial_adapter(spec, model.base.layers, seed=settings.seed)
+    first_release = initial_adapter(model.spec, model.base.layers, seed=settings.seed)
     return with_personal(first_release, None, edge_site)
 
 
 def with_personal(shared: Adapter, personal: Adapter | None, edge_site: EdgeSite) -> Adapter:
     """Shared and personal part as one adapter; without a personal part, one that adds nothing."""
-    if edge_site.settings.personal == "none":
-        return shared
-    return join(shared, personal or first_personal_part(shared, edge_site))
+    return served_adapter(
+        shared,
+        personal,
+        layers=edge_site.model.base.layers,
+        settings=edge_site.settings,
+        site_id=edge_site.site.id,
+    )
 
 
 def train_alone(edge_site: EdgeSite, records: Sequence[PromptRecord], *, steps: int) -> None:

@@ -45,7 +45,7 @@ def measure(settings: Settings, *, channel: CloudChannel | None, console: Consol
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
     with (
         Progress(*columns, TimeElapsedColumn(), console=console) as progress,
-        _workers(settings.workers) as pool,
+        workers(settings.workers) as pool,
     ):
         # 1. the central model first: the sites are measured while it trains
         bar = progress.add_task(f"study, seed {settings.seed}", total=2 * len(sites) + 1 + demo)
@@ -86,7 +86,7 @@ def newest_federation(settings: Settings) -> str:
     )
 
 
-def _workers(count: int) -> ProcessPoolExecutor:
+def workers(count: int) -> ProcessPoolExecutor:
     """Worker processes of one thread each, fresh so that torch reads its thread count."""
     return ProcessPoolExecutor(
         max_workers=count,

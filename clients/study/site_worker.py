@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clients.adapter_shelf import open_shelf
-from clients.learning.contribution import EdgeSite, open_edge_site
+from clients.learning.edge_site import EdgeSite, open_edge_site
 from clients.prompts.record import PromptRecord
 from clients.study import arms
 from clients.study.arms import Scored

@@ -1,18 +1,63 @@
-"""How admitted updates become one delta: one file a method, and this registry."""
+"""How admitted updates become the next release: one file a method, and this registry."""
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Mapping
 
 from fl.adapter import Adapter
-from fl.aggregation.aggregator import Aggregated, Aggregator
-from fl.aggregation.compatibility import check_method
-from fl.aggregation.fedavg import FedAvg
+from fl.aggregation.aggregator import Aggregated, Aggregator, Inputs
+from fl.aggregation.dual import DUAL
+from fl.aggregation.fedavg import FEDAVG
+from fl.aggregation.fedex import FEDEX
+from fl.aggregation.fedsa import FEDSA
+from fl.aggregation.ffa import FFA
+from fl.aggregation.flexlora import FLEXLORA
+from fl.aggregation.flora import FLORA
+from fl.aggregation.method import Method
+from fl.aggregation.rolora import ROLORA
+from fl.aggregation.turn import Turn
+from fl.errors import SettingsError
 
-__all__ = ["Aggregated", "Aggregator", "aggregator"]
+__all__ = ["METHODS", "Aggregated", "Aggregator", "Method", "Turn", "aggregator", "method", "turn"]
 
-_METHODS: Mapping[str, Callable[[Adapter, bool], Aggregator]] = {"fedavg": FedAvg}
+METHODS: Mapping[str, Method] = {
+    one.name: one for one in (FEDAVG, FFA, ROLORA, FLORA, FLEXLORA, FEDEX, FEDSA, DUAL)
+}
 
 
-def aggregator(method: str, release: Adapter, measure_error: bool) -> Aggregator:
-    """A fresh aggregator for one round on `release`; raise SettingsError for an unknown method."""
-    check_method(method)
-    return _METHODS[method](release, measure_error)
+def method(name: str) -> Method:
+    """The method of this name. Raises SettingsError, with the nearest one that exists."""
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else f" There is: {', '.join(METHODS)}."
+        raise SettingsError(f"method={name!r} is no aggregation method.{hint}")
+    return METHODS[name]
+
+
+def turn(name: str, round_number: int) -> Turn:
+    """What sites do in round 1, 2, ... of a method. Raises SettingsError."""
+    return method(name).turn(round_number)
+
+
+def aggregator(
+    name: str,
+    release: Adapter,
+    *,
+    round_number: int,
+    rank: int,
+    rank_limit: int = 64,
+    measure_error: bool = True,
+) -> Aggregator:
+    """A fresh aggregator for one round on `release`. Raises SettingsError for an unknown method.
+
+    `rank` is the number of the release's directions that learn, `rank_limit` the most that the next
+    release may have.
+    """
+    return method(name).make(
+        Inputs(
+            release=release,
+            round_number=round_number,
+            rank=rank,
+            rank_limit=rank_limit,
+            measure_error=measure_error,
+        )
+    )

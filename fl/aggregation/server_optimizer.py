@@ -70,10 +70,10 @@ class _Adaptive:
         self._state: dict[str, npt.NDArray[np.float64]] = {}
 
     def step(self, delta: Adapter) -> Adapter:
-        if not self._state:
-            for name, tensor in delta.tensors.items():
-                self._state[_MEAN + name] = np.zeros(tensor.shape)
-                self._state[_SQUARE + name] = np.full(tensor.shape, TAU**2)
+        for name, tensor in delta.tensors.items():
+            # rolora sends one side a round: each has a state of its own, which waits for its turn
+            self._state.setdefault(_MEAN + name, np.zeros(tensor.shape))
+            self._state.setdefault(_SQUARE + name, np.full(tensor.shape, TAU**2))
         self._check(delta)
         steps = {}
         for name, tensor in delta.tensors.items():
@@ -105,7 +105,7 @@ class _Adaptive:
             for name, tensor in delta.tensors.items()
             for prefix in (_MEAN, _SQUARE)
         }
-        found = {name: tensor.shape for name, tensor in self._state.items()}
+        found = {name: tensor.shape for name, tensor in self._state.items() if name in expected}
         if found != expected:
             odd = sorted(dict(found.items() ^ expected.items()))
             raise FederationError(

@@ -9,22 +9,28 @@ from collections.abc import Collection, Set
 import numpy as np
 from flwr.app import RecordDict
 
-from fl.adapter import Adapter, digest, norm
+from fl.adapter import A_SUFFIX, Adapter, AdapterSpec, digest, norm
+from fl.aggregation import METHODS
 from fl.errors import UpdateRefused
 from fl.flower_records import read_update
 from fl.release import Judgement
 from fl.rounds import RoundPlan
 from fl.settings import FederationSettings
+from fl.sharing import factors_of, part_spec, same_but_rank
 from fl.update import AdapterUpdate
+from fl.uplink import SCALE
 
 
-def open_update(records: RecordDict, release: Adapter) -> AdapterUpdate:
+def open_update(records: RecordDict, release: Adapter, plan: RoundPlan) -> AdapterUpdate:
     """A site's reply as the update it claims to be. Raises UpdateRefused.
 
     Names of tensors are looked at first: only those that are our own may stand in a reason.
     """
     names = {name for arrays in records.array_records.values() for name in arrays}
-    _check_names(names, release)
+    expected = set(factors_of(release, plan.sends).tensors)
+    if plan.uplink == "int8":
+        expected |= {name + SCALE for name in expected}
+    _check_names(names, expected)
     return read_update(records)
 
 
@@ -40,7 +46,7 @@ class Admission:
         settings: FederationSettings,
     ) -> None:
         self._plan = plan
-        self._release = release
+        self._release = factors_of(release, plan.sends)
         self._expected = frozenset(expected_sites)
         self._settings = settings
         self._digests: dict[str, str] = {}  # of an admitted update -> its site
@@ -93,29 +99,41 @@ class Admission:
             raise UpdateRefused(
                 f"num_examples must be a whole number from 1 to {limit}, found {_said(count)}"
             )
+        if update.uplink != self._plan.uplink:
+            raise UpdateRefused(f"its numbers are {update.uplink}, not {self._plan.uplink}")
         for name in ("train_loss", "heldout_loss", "seconds"):
             value: object = getattr(update, name)
             if not _is_loss(value):
                 raise UpdateRefused(f"{name} must be a number, 0 or more, found {_said(value)}")
 
     def _check_form(self, delta: Adapter) -> None:
-        """Spec, names, shapes and dtype are those of the release the site was sent."""
-        if delta.spec != self._release.spec:
-            odd = [
-                name
-                for name, value in vars(self._release.spec).items()
-                if getattr(delta.spec, name) != value
-            ]
-            raise UpdateRefused(f"made with another {', '.join(odd)} than the release")
-        _check_names(delta.tensors.keys(), self._release)
-        expected, found = self._release.tensors, delta.tensors
-        for name, tensor in found.items():
-            if tensor.shape != expected[name].shape:
-                raise UpdateRefused(
-                    f"{name} has shape {tensor.shape}, expected {expected[name].shape}"
-                )
+        """Spec, names, shapes and dtype are what the plan asked for."""
+        rank = self._checked_rank(delta)
+        _check_names(delta.tensors.keys(), self._release.tensors.keys())
+        for name, tensor in delta.tensors.items():
+            rows, columns = self._release.tensors[name].shape
+            shape = (rank, columns) if name.endswith(A_SUFFIX) else (rows, rank)
+            if tensor.shape != shape:
+                raise UpdateRefused(f"{name} has shape {tensor.shape}, expected {shape}")
             if tensor.dtype != np.float32:
                 raise UpdateRefused(f"{name} has dtype {tensor.dtype}, expected float32")
+
+    def _checked_rank(self, delta: Adapter) -> int:
+        """The update's rank: the plan's, or a smaller one where the method takes that."""
+        plan, ours = self._plan, part_spec(self._release.spec, self._plan.rank)
+        odd = [name for name, value in vars(ours).items() if getattr(delta.spec, name) != value]
+        if odd and (set(odd) - {"rank", "alpha"} or not _is_spec(delta.spec)):
+            raise UpdateRefused(f"made with another {', '.join(odd)} than the release")
+        if delta.spec.rank != plan.rank and not (plan.mixed_ranks and delta.spec.rank < plan.rank):
+            takers = ", ".join(name for name, method in METHODS.items() if method.mixed_ranks)
+            at_most = "at most " if plan.mixed_ranks else ""
+            raise UpdateRefused(
+                f"its rank is {delta.spec.rank}, method={plan.method} takes {at_most}{plan.rank} "
+                f"(mixed ranks: {takers})"
+            )
+        if not same_but_rank(delta.spec, ours):
+            raise UpdateRefused("made with another alpha/rank than the release")
+        return delta.spec.rank
 
     def _check_values(self, delta: Adapter) -> float:
         if not all(np.isfinite(tensor).all() for tensor in delta.tensors.values()):
@@ -147,12 +165,16 @@ def check_judgement(judgement: Judgement, plan: RoundPlan) -> None:
             )
 
 
-def _check_names(found: Set[str], release: Adapter) -> None:
-    expected = release.tensors.keys()
+def _check_names(found: Set[str], expected: Set[str]) -> None:
     if missing := expected - found:
         raise UpdateRefused(f"{len(missing)} of {len(expected)} tensors are missing")
     if extra := found - expected:
         raise UpdateRefused(f"{len(extra)} tensors are not part of the release")
+
+
+def _is_spec(spec: AdapterSpec) -> bool:
+    """Are rank and alpha numbers that can be reckoned with?"""
+    return _is_whole(spec.rank) and spec.rank >= 1 and _is_loss(spec.alpha) and spec.alpha > 0
 
 
 def _is_loss(value: object) -> bool:

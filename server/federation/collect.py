@@ -4,10 +4,14 @@ import time
 from dataclasses import dataclass, field
 
 from fl.aggregation import Aggregator, aggregator
+from fl.aggregation.robust import robust
+from fl.aggregation.telemetry import Observer
+from fl.aggregation.turn import Turn
 from fl.errors import UpdateRefused
 from fl.flower_records import CONTRIBUTE
 from fl.release import AdapterRelease, Judgement
 from fl.rounds import RoundPlan, SiteOutcome
+from fl.settings import Settings
 from server.federation.admission import Admission, open_update
 from server.federation.exchange import Answer
 from server.federation.federation import Federation
@@ -21,6 +25,7 @@ class Collected:
 
     outcomes: dict[str, SiteOutcome]
     combine: Aggregator  # holds the admitted updates, added up
+    observer: Observer  # of the same, for the report
     admission: Admission
     judgements: dict[str, Judgement] = field(default_factory=dict)  # of admitted sites
     answered: int = 0  # sites that sent something, admitted or not
@@ -56,7 +61,8 @@ def collect(
         outcomes[site] = left_out(site, f"still at work on round {round_number}")
     got = Collected(
         outcomes=outcomes,
-        combine=aggregator(federation.settings.method, release.shared, limits.measure_error),
+        combine=_combiner(federation.settings, release, plan),
+        observer=Observer(release.shared, _turn(plan), most=limits.telemetry_sites),
         admission=Admission(plan, release.shared, expected_sites=asked, settings=limits),
     )
 
@@ -74,17 +80,47 @@ def collect(
 
 def _take(got: Collected, answer: Answer, release: AdapterRelease) -> None:
     """Admit an update, add it up, and forget it."""
-    site, bytes_down = answer.receiver, release.shared.num_bytes
+    site, bytes_down = answer.receiver, answer.bytes_down
     got.answered += answer.content is not None
     try:
-        update = open_update(answer.records(), release.shared)
+        update = open_update(answer.records(), release.shared, answer.plan)
         norm = got.admission.admit(update, addressed_to=site)
     except UpdateRefused as refused:
         got.outcomes[site] = left_out(site, str(refused), bytes_down=bytes_down)
         return
     tick = time.monotonic()
     got.combine.add(update)
+    got.observer.add(update)
     got.aggregation_s += time.monotonic() - tick
-    got.outcomes[site] = admitted(update, norm=norm, bytes_down=bytes_down)
+    got.outcomes[site] = admitted(
+        update, norm=norm, bytes_down=bytes_down, bytes_up=answer.bytes_up
+    )
     if update.judgement is not None:
         got.judgements[site] = update.judgement
+
+
+def _combiner(settings: Settings, release: AdapterRelease, plan: RoundPlan) -> Aggregator:
+    """The method's aggregator, behind the robust rule where one is set."""
+    limits = settings.federation
+    combine = aggregator(
+        settings.method,
+        release.shared,
+        round_number=plan.round_number,
+        rank=plan.rank,
+        rank_limit=settings.learning.rank_limit,
+        measure_error=limits.measure_error,
+    )
+    if limits.robust == "none":
+        return combine
+    return robust(
+        combine,
+        limits.robust,
+        release.shared,
+        _turn(plan),
+        bad=limits.robust_bad,
+        norm_bound=limits.robust_norm,
+    )
+
+
+def _turn(plan: RoundPlan) -> Turn:
+    return Turn(trains=plan.trains, sends=plan.sends, fresh=plan.fresh)

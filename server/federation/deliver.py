@@ -3,8 +3,9 @@
 from fl.errors import FederationError, UpdateRefused
 from fl.flower_records import SETTLE, read_delivery
 from fl.release import AdapterRelease, Delivery
+from fl.round_plan import round_plan
 from server.federation.federation import Federation
-from server.federation.plan import letters, round_plan
+from server.federation.plan import letters
 
 
 def deliver(federation: Federation, release: AdapterRelease) -> str:

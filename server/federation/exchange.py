@@ -15,7 +15,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fl.errors import UpdateRefused
-from fl.flower_records import CONTRIBUTE, plan_records, read_failure
+from fl.flower_records import CONTRIBUTE, plan_records, read_failure, wire_bytes
 from fl.release import AdapterRelease
 from fl.rounds import RoundPlan
 from server.federation.roll_call import Host, RollCall
@@ -57,6 +57,8 @@ class Answer:
     plan: RoundPlan  # that it answers
     content: RecordDict | None
     failure: str  # "" when there is content
+    bytes_down: int = 0  # serialised content of the last message that was sent
+    bytes_up: int = 0  # and of this answer
     late: bool = False  # it answers a letter of an earlier call
 
     def records(self) -> RecordDict:
@@ -73,6 +75,7 @@ class _Errand:
     letter: Letter
     ids: set[str] = field(default_factory=set)  # of its messages that are out
     host: Host | None = None  # it was sent to
+    bytes_down: int = 0
     deaths: int = 0
     lost_since: float = 0.0  # no message of it is out; monotonic
     failure: str = ""  # of the last message
@@ -160,7 +163,9 @@ class Exchange:
         messages = []
         for errand in errands:
             errand.host = hosts[errand.letter.receiver]
-            messages.append(errand.letter.message(errand.host.node_id))
+            message = errand.letter.message(errand.host.node_id)
+            errand.bytes_down = wire_bytes(message.content)
+            messages.append(message)
         delivered = set(self._grid.push_messages(messages)) if messages else set()
         for errand, message in zip(errands, messages, strict=True):
             if (message_id := message.metadata.message_id) in delivered:
@@ -218,8 +223,14 @@ def _answer(errand: _Errand, reply: Message | None = None, *, failure: str = "")
         failure = read_failure(code=reply.error.code, reason=reply.error.reason or "")
     elif reply is not None:
         content = reply.content
-    letter = errand.letter
-    return Answer(receiver=letter.receiver, plan=letter.plan, content=content, failure=failure)
+    return Answer(
+        receiver=errand.letter.receiver,
+        plan=errand.letter.plan,
+        content=content,
+        failure=failure,
+        bytes_down=errand.bytes_down,
+        bytes_up=0 if content is None else wire_bytes(content),
+    )
 
 
 def _pause(waited_s: float) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from flwr.serverapp import Grid
 
 from fl.release import AdapterRelease
-from fl.settings import Settings
+from fl.settings import Settings, resolve
 from fl.signing import signing_key
 from fl.site_list import federated_sites
 from server.federation.exchange import Exchange
@@ -16,6 +16,7 @@ from server.federation.progress import Progress
 from server.federation.roll_call import RollCall
 from server.federation.round_log import RoundLog
 from server.federation.stragglers import Stragglers
+from server.federation.tensorboard import Sink, open_sink
 from server.federation.verdicts import Verdicts
 from server.releases import Releases
 
@@ -35,6 +36,7 @@ class Federation:
     optimizer_folder: Path
     log: RoundLog
     progress: Progress
+    sink: Sink | None  # TensorBoard, where the settings name a folder
 
     @property
     def quorum(self) -> int:
@@ -80,4 +82,12 @@ def open_federation(grid: Grid, settings: Settings, *, folder: Path, run_id: str
         optimizer_folder=folder / "optimizer",
         log=log,
         progress=progress,
+        sink=open_sink(tensorboard_folder(settings, folder)),
     )
+
+
+def tensorboard_folder(settings: Settings, folder: Path) -> Path | None:
+    """Where TensorBoard's files of a federation go: a folder each, so that they can be compared."""
+    if not settings.federation.tensorboard:
+        return None
+    return resolve(settings.federation.tensorboard) / f"{settings.run_dir.name}-{folder.name}"

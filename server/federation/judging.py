@@ -5,9 +5,10 @@ import logging
 from fl.errors import UpdateRefused
 from fl.flower_records import JUDGE, read_judgement
 from fl.release import Judgement
+from fl.round_plan import round_plan
 from server.federation.admission import check_judgement
 from server.federation.federation import Federation
-from server.federation.plan import letters, round_plan
+from server.federation.plan import letters
 
 _log = logging.getLogger("flwr.netgpt")
 

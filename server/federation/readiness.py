@@ -1,7 +1,8 @@
 """What must lie on this disk before a federation can start; said in one sentence if it does not."""
 
-from fl.aggregation.compatibility import check_method
+from fl.aggregation.compatibility import require
 from fl.base_model import base_folder, read_base
+from fl.choices import choice
 from fl.errors import FederationError
 from fl.settings import Settings
 from fl.site_list import federated_sites, site_folder
@@ -14,11 +15,11 @@ def require_ready(settings: Settings) -> None:
 
 
 def require_model(settings: Settings) -> None:
-    """The method exists and the base model is here.
+    """What the settings ask for goes together, and the base model is here.
 
     Raises SettingsError, or BaseModelError naming the verb to run.
     """
-    check_method(settings.method)
+    require(choice(settings))
     read_base(base_folder(settings, "edge"), settings.learning.target_modules)
 
 

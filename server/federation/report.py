@@ -1,7 +1,8 @@
 """What became of the sites in a round, and of releases, as values and in words."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from fl.rounds import LateUpdate, RoundReport, SiteOutcome
 from fl.update import AdapterUpdate
@@ -9,7 +10,7 @@ from server.federation.verdicts import Verdicts
 from server.releases import Releases
 
 
-def admitted(update: AdapterUpdate, *, norm: float, bytes_down: int) -> SiteOutcome:
+def admitted(update: AdapterUpdate, *, norm: float, bytes_down: int, bytes_up: int) -> SiteOutcome:
     """The outcome of a site whose update counts."""
     return SiteOutcome(
         site_id=update.site_id,
@@ -20,8 +21,9 @@ def admitted(update: AdapterUpdate, *, norm: float, bytes_down: int) -> SiteOutc
         heldout_loss=update.heldout_loss,
         update_norm=norm,
         bytes_down=bytes_down,
-        bytes_up=update.delta.num_bytes,
+        bytes_up=bytes_up,
         seconds=update.seconds,
+        rank=update.delta.spec.rank,
     )
 
 
@@ -41,6 +43,13 @@ def left_out(site_id: str, reason: str, *, bytes_down: int = 0) -> SiteOutcome:
     )
 
 
+def with_drops(
+    outcomes: Iterable[SiteOutcome], dropped: Mapping[str, str]
+) -> tuple[SiteOutcome, ...]:
+    """The outcomes with what a robust rule did to some of them."""
+    return tuple(replace(o, dropped=dropped.get(o.site_id, "")) for o in outcomes)
+
+
 def describe(report: RoundReport) -> str:
     """A round in one line: who was in, how well it went, what it cost, what the gate said."""
     refused = [outcome for outcome in report.outcomes if not outcome.admitted]
@@ -58,6 +67,8 @@ def describe(report: RoundReport) -> str:
         parts.append(f"attempt {report.attempt}")
     if refused:
         parts.append(f"left out: {reasons(refused)}")
+    if dropped := [o.site_id for o in report.outcomes if o.dropped]:
+        parts.append(f"dropped or shrunk by the robust rule: {', '.join(dropped)}")
     if report.late:
         parts.append("late: " + ", ".join(map(_late, report.late)))
     return "; ".join(parts)

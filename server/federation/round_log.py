@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fl import durable
+from fl.aggregation.telemetry import Telemetry
 from fl.errors import FederationError
 from fl.release import Delivery, Verdict
 from fl.rounds import LateUpdate, RoundReport, SiteOutcome
@@ -141,13 +142,19 @@ def _line(report: RoundReport) -> bytes:
 def _report(found: dict[str, Any]) -> RoundReport:
     outcomes = tuple(SiteOutcome(**_with_nan(outcome)) for outcome in found.pop("outcomes"))
     late = tuple(LateUpdate(**update) for update in found.pop("late", ()))
-    verdict = found.pop("verdict", None)
+    verdict, telemetry = found.pop("verdict", None), found.pop("telemetry", None)
     return RoundReport(
         **_with_nan(found),
         outcomes=outcomes,
         late=late,
         verdict=None if verdict is None else Verdict(**verdict),
+        telemetry=None if telemetry is None else _telemetry(telemetry),
     )
+
+
+def _telemetry(found: dict[str, Any]) -> Telemetry:
+    cosines = tuple(tuple(row) for row in found["cosines"])
+    return Telemetry(**{**found, "sites": tuple(found["sites"]), "cosines": cosines})
 
 
 def _without_nan(value: Any) -> Any:

@@ -3,8 +3,10 @@
 from fl.adapter import initial_adapter
 from fl.base_model import base_folder, read_base
 from fl.errors import FederationError
+from fl.round_plan import shared_spec
+from fl.sharing import same_but_rank
 from server.federation.federation import Federation
-from server.federation.plan import shared_spec
+from server.federation.plan import LEARNING_RANK
 
 
 def start(federation: Federation) -> None:
@@ -29,10 +31,13 @@ def start(federation: Federation) -> None:
         newest = releases.publish(
             first, round_number=0, method="initial", parent_digest="", metrics={}
         )
-    if newest.shared.spec != spec:
+    rank = newest.metrics.get(LEARNING_RANK, newest.shared.spec.rank)
+    grown = newest.shared.spec.rank != rank and newest.method != settings.method
+    if not same_but_rank(newest.shared.spec, spec) or rank != spec.rank or grown:
         raise FederationError(
             f"Federation {newest.federation} cannot go on: release {newest.number} was made with "
-            f"{newest.shared.spec}, these settings ask for {spec}."
+            f"{newest.shared.spec} by method={newest.method}, these settings ask for {spec} by "
+            f"method={settings.method}."
         )
     # 4. The line of a round whose release was just published.
     federation.log.catch_up(newest.number)

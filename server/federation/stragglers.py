@@ -32,7 +32,7 @@ class Stragglers:
         site, plan = answer.receiver, answer.plan
         judge = Admission(plan, release, expected_sites=[site], settings=self._settings)
         try:
-            update = open_update(answer.records(), release)
+            update = open_update(answer.records(), release, plan)
             judge.admit(update, addressed_to=site)
             if self._settings.late != "weighted":
                 raise UpdateRefused(

@@ -20,10 +20,12 @@ from statistics import fmean
 
 from flwr.serverapp import Grid
 
-from fl.adapter import Adapter, add, digest
+from fl.adapter import Adapter, digest, moved_by
+from fl.aggregation import Aggregated, method
 from fl.aggregation.server_optimizer import server_optimizer
 from fl.errors import FederationError, NetGPTError
 from fl.release import AdapterRelease, Verdict
+from fl.round_plan import round_plan
 from fl.rounds import RoundPlan, RoundReport
 from fl.settings import Settings
 from server.federation import optimizer_state
@@ -31,8 +33,8 @@ from server.federation.collect import Collected, collect
 from server.federation.deliver import deliver
 from server.federation.federation import Federation, open_federation
 from server.federation.judging import judge_last
-from server.federation.plan import round_plan
-from server.federation.report import describe, kept_back, reasons
+from server.federation.plan import LEARNING_RANK
+from server.federation.report import describe, kept_back, reasons, with_drops
 from server.federation.round_log import State
 from server.federation.start import start
 from server.releases import lock
@@ -87,6 +89,8 @@ def federate(grid: Grid, settings: Settings, *, folder: Path, run_id: str) -> Ad
             said = STOPPED
             raise
         finally:
+            if federation.sink is not None:
+                federation.sink.close()
             federation.progress.end(end, said)
 
 
@@ -153,20 +157,23 @@ def attempt_round(
             return Abandoned(reason=verdict.reason, candidate_refused=True)
 
     # 5. Aggregate; 6. release, its optimiser state and its report on the disk before it.
-    shared, error = _aggregate(federation, first, plan, got)
+    shared, combined = _aggregate(federation, first, plan, got)
     losses = [got.outcomes[site].heldout_loss for site in got.fresh]
     report = RoundReport(
         round_number=number,
         release_number=releases.next_number(),
         method=settings.method,
-        outcomes=tuple(got.outcomes.values()),
+        outcomes=with_drops(got.outcomes.values(), combined.dropped),
         mean_heldout_loss=fmean(losses),
-        aggregation_error=error,
+        aggregation_error=combined.error,
         aggregation_seconds=got.aggregation_s,
         seconds=time.monotonic() - started,
         attempt=attempt,
         late=federation.stragglers.tell(),
         verdict=federation.verdicts.of(releases.numbers()[-1]),
+        exact=method(settings.method).exact,
+        telemetry=got.observer.finish(shared),
+        shared_rank=shared.spec.rank,
     )
     federation.log.prepare(report)
     made = releases.publish(
@@ -174,13 +181,19 @@ def attempt_round(
         round_number=number,
         method=settings.method,
         parent_digest=digest(first.shared),
-        metrics={"sites": len(losses), "mean_heldout_loss": fmean(losses)},
+        metrics={
+            "sites": len(losses),
+            "mean_heldout_loss": fmean(losses),
+            LEARNING_RANK: settings.learning.rank,
+        },
     )
     federation.show_releases()
 
     # 7. Report.
     report = replace(report, release_number=made.number, seconds=time.monotonic() - started)
     federation.log.append(report)
+    if federation.sink is not None:
+        federation.sink.write(report)
     _log.info("round %d: %s", number, describe(report))
     return made
 
@@ -203,18 +216,20 @@ def _pass_gate(
 
 def _aggregate(
     federation: Federation, first: AdapterRelease, plan: RoundPlan, got: Collected
-) -> tuple[Adapter, float]:
-    """(the new shared part, the aggregation's error); keeps the optimiser's state on the disk."""
+) -> tuple[Adapter, Aggregated]:
+    """(the new shared part, how it came about); keeps the optimiser's state on the disk."""
     limits, folder = federation.settings.federation, federation.optimizer_folder
     tick = time.monotonic()
     federation.stragglers.use(got.combine, plan, got.admission, fresh=got.fresh)
     combined = got.combine.finish()
-    optimizer = server_optimizer(limits.server_optimizer, limits.server_learning_rate)
-    if state := optimizer_state.load(folder, release_number=first.number):
-        optimizer.load(state)
-    shared = add(first.shared, optimizer.step(combined.delta))
-    optimizer_state.save(
-        folder, optimizer.state(), release_number=federation.releases.next_number()
-    )
+    shared = combined.shared
+    if limits.server_optimizer != "none" and combined.delta is not None:
+        optimizer = server_optimizer(limits.server_optimizer, limits.server_learning_rate)
+        if state := optimizer_state.load(folder, release_number=first.number):
+            optimizer.load(state)
+        shared = moved_by(first.shared, optimizer.step(combined.delta))
+        optimizer_state.save(
+            folder, optimizer.state(), release_number=federation.releases.next_number()
+        )
     got.aggregation_s += time.monotonic() - tick
-    return shared, combined.error
+    return shared, combined

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from clients.edge_model import EdgeModel, edge_model
 from clients.edge_service.model_owner import ModelOwner
-from clients.learning.contribution import Pause
+from clients.learning.edge_site import Pause
 from clients.learning.evaluation import heldout_nll
 from clients.learning.local_training import train
 from clients.prompts.record import PromptRecord

@@ -116,7 +116,7 @@ class _Contest:
         self._folder, self._text = folder, text
         self._plain_batch, self._batch_tokens = plain_batch, batch_tokens
         self._learning_rate = learning_rate
-        self._model = EdgeModel(base, spec, shared_rank=RANK)
+        self._model = EdgeModel(base, spec)
         self._plain_loop = PlainLoop(folder, spec)
         self._start = initial_adapter(spec, base.layers, seed=SEED)
         self._encoded = [

@@ -30,22 +30,11 @@ from fl.flower_records import (
     update_records,
 )
 from fl.release import Delivery, Judgement
-from fl.rounds import RoundPlan
 from tests.fl.adapters import drawn, update
+from tests.fl.plans import fedavg_plan
 from tests.fl.releases import CLOUD_KEY, OTHER_CLOUD_KEY, signed
 
-PLAN = RoundPlan(
-    federation="001",
-    round_number=2,
-    release_number=1,
-    current_release=0,
-    learning_rate=0.005,
-    local_steps=3,
-    batch_tokens=512,
-    clip_norm=1.0,
-    seed=0,
-    deadline_s=60,
-)
+PLAN = fedavg_plan(round_number=2, release_number=1, deadline_s=60)
 JUDGEMENT = Judgement(release_number=1, loss=1.25, current_number=0, current_loss=2)
 
 

@@ -34,7 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> EdgeModel:
     spec = AdapterSpec(
         base_model_fingerprint=base.fingerprint, rank=3, alpha=6.0, target_modules=TARGETS
     )
-    return EdgeModel(base, spec, shared_rank=3)
+    return EdgeModel(base, spec)
 
 
 def test_a_plain_script_computes_what_we_compute(model: EdgeModel, tmp_path: Path) -> None:

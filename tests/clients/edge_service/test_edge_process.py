@@ -15,8 +15,7 @@ from clients.learning.courier import EdgeServiceAway
 from fl.adapter import digest
 from fl.flower_records import read_update
 from tests.clients.edge_service.fake_cloud import PIECES, fake_cloud
-from tests.clients.edge_service.tiny_service import SITE, TinySite, tiny_site
-from tests.clients.learning.sites import tiny_plan
+from tests.clients.edge_service.tiny_service import SITE, TinySite, tiny_plan, tiny_site
 from tests.walks.tiny_federation import CANARY
 
 STEPS = 200  # enough to be killed in

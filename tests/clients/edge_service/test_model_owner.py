@@ -17,7 +17,7 @@ from clients.edge_service.model_owner import (
     GivenUp,
     ModelOwner,
 )
-from clients.learning.contribution import Pause
+from clients.learning.edge_site import Pause
 from clients.learning.evaluation import heldout_nll
 from clients.learning.local_training import train
 from clients.writing import Line, Writer

@@ -16,8 +16,8 @@ from clients.edge_service.service import edge_service
 from fl.adapter import Adapter
 from fl.release import AdapterRelease
 from tests.clients.edge_service.fake_cloud import FakeCloud, fake_cloud
-from tests.clients.edge_service.tiny_service import TinySite, tiny_site
-from tests.clients.learning.sites import moved, signed, tiny_plan
+from tests.clients.edge_service.tiny_service import TinySite, tiny_plan, tiny_site
+from tests.clients.learning.sites import moved, signed
 from tests.fl.releases import OTHER_KEY
 
 SHORT = "a table for two"

@@ -17,8 +17,14 @@ from clients.learning.courier import WorkFailed
 from fl.errors import FederationError, GenerationError, SettingsError
 from fl.wire.netgpt.v1 import edge_pb2 as pb
 from fl.wire.netgpt.v1 import edge_pb2_grpc as pb_grpc
-from tests.clients.edge_service.tiny_service import SHORT, SITE, TinySite, tiny_site, told
-from tests.clients.learning.sites import tiny_plan
+from tests.clients.edge_service.tiny_service import (
+    SHORT,
+    SITE,
+    TinySite,
+    tiny_plan,
+    tiny_site,
+    told,
+)
 from tests.walks.tiny_federation import CANARY
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from clients.adapter_shelf import served_adapter
 from clients.asking.ask import Leaving
 from clients.asking.enrichment import enrich
 from clients.edge_model import edge_model
 from clients.edge_service.asking_codec import Ended
+from clients.personal_part import served_adapter
 from fl.errors import GenerationError
 from fl.generation import TextPiece
 from tests.clients.edge_service.fake_cloud import PIECES, fake_cloud

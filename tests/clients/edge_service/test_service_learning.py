@@ -8,8 +8,9 @@ import grpc
 import pytest
 
 from clients.edge_service.edge_file import EdgeFile
-from clients.learning.contribution import contribute, open_edge_site
+from clients.learning.contribution import contribute
 from clients.learning.courier import WorkFailed
+from clients.learning.edge_site import open_edge_site
 from fl.adapter import digest
 from fl.flower_records import (
     CONTRIBUTE,
@@ -26,8 +27,8 @@ from fl.rounds import RoundPlan
 from fl.site import Site
 from fl.wire.netgpt.v1 import edge_pb2 as pb
 from fl.wire.netgpt.v1 import edge_pb2_grpc as pb_grpc
-from tests.clients.edge_service.tiny_service import SITE, TinySite, tiny_site, told
-from tests.clients.learning.sites import moved, tiny_plan
+from tests.clients.edge_service.tiny_service import SITE, TinySite, tiny_plan, tiny_site, told
+from tests.clients.learning.sites import moved
 from tests.walks.tiny_federation import CANARY
 
 

@@ -11,7 +11,7 @@ import pytest
 from clients.edge_model import EdgeModel, edge_model
 from clients.edge_service.model_owner import GivenUp, ModelOwner
 from clients.edge_service.workbench import KEPT_ANSWERS, Workbench, key_of
-from clients.learning.contribution import Pause
+from clients.learning.edge_site import Pause
 from clients.learning.site_work import Parts, Work
 from fl.errors import BookError
 from fl.flower_records import CONTRIBUTE, SETTLE

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,15 @@ from fl.rounds import RoundPlan
 from fl.settings import Settings, load
 from fl.signing import make_signing_key
 from fl.site_list import site_folder
+from tests.clients.learning import sites
 from tests.clients.learning.sites import first_adapter, signed
 from tests.walks.tiny_federation import CANARY, make_tiny_federation
 
 SITE = "elm"
 NOBODY = "127.0.0.1:1"
 SHORT = f"{CANARY} a table for two"
+
+tiny_plan = partial(sites.tiny_plan, rank=2)  # learning.rank of the tiny federation
 
 
 @dataclass

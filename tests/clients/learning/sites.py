@@ -16,6 +16,7 @@ from fl.release_file import sign_release
 from fl.rounds import RoundPlan
 from fl.settings import Settings, load
 from fl.site import Site
+from tests.fl.plans import fedavg_plan
 from tests.fl.releases import KEY
 
 TARGETS = ["c_attn", "c_fc", "c_proj"]
@@ -125,18 +126,16 @@ def tiny_plan(
     round_number: int = 1,
     release_number: int | None = None,
     current_release: int | None = None,
+    rank: int = RANK,
 ) -> RoundPlan:
     """By default the round starts from the release of the round before, which is current."""
     starts_from = round_number - 1 if release_number is None else release_number
-    return RoundPlan(
-        federation="001",
+    return fedavg_plan(
         round_number=round_number,
         release_number=starts_from,
         current_release=starts_from if current_release is None else current_release,
+        rank=rank,
         learning_rate=0.01,
         local_steps=steps,
-        batch_tokens=512,
-        clip_norm=1.0,
         seed=5,
-        deadline_s=60.0,
     )

@@ -9,15 +9,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from clients.adapter_shelf import AdapterShelf, newest_shelf
 from clients.edge_model import base_loads, edge_model
-from clients.learning.contribution import (
-    WORST_LOSS,
-    EdgeSite,
-    contribute,
-    judge,
-    open_edge_site,
-    settle,
-)
+from clients.learning.contribution import contribute
+from clients.learning.edge_site import EdgeSite, open_edge_site
 from clients.learning.evaluation import heldout_nll
+from clients.learning.judging import WORST_LOSS, judge
+from clients.learning.settling import settle
 from fl import adapter_file
 from fl.adapter import Adapter, add, digest, norm
 from fl.errors import AdapterError, BookError

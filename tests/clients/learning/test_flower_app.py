@@ -36,26 +36,15 @@ from fl.flower_records import (
     update_records,
 )
 from fl.release import Delivery, Judgement
-from fl.rounds import RoundPlan
 from fl.settings import Settings
 from fl.signing import SIGNING_PUB
 from fl.site_list import federated_sites, site_folder
 from tests.clients.edge_service.fake_service import fake_edge_service
 from tests.fl.adapters import update
+from tests.fl.plans import fedavg_plan
 from tests.fl.releases import CLOUD_KEY, signed
 
-PLAN = RoundPlan(
-    federation="001",
-    round_number=1,
-    release_number=0,
-    current_release=0,
-    learning_rate=0.1,
-    local_steps=1,
-    batch_tokens=64,
-    clip_norm=1.0,
-    seed=0,
-    deadline_s=5,
-)
+PLAN = fedavg_plan(local_steps=1, batch_tokens=64, deadline_s=5)
 RELEASE = signed(1, number=0)
 JUDGED = Judgement(release_number=0, loss=2.0, current_number=3, current_loss=1.0)
 SECRET = "take me to the clinic"
@@ -149,11 +138,9 @@ def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """A node of a simulation whose learning is faked, with the cloud's key in place."""
     pem = CLOUD_KEY.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / SIGNING_PUB).write_bytes(pem)
-    contribution = ModuleType("clients.learning.contribution")
-    monkeypatch.setattr(
-        contribution, "open_edge_site", lambda settings, *_: settings, raising=False
-    )
-    monkeypatch.setitem(sys.modules, contribution.__name__, contribution)
+    edge_site = ModuleType("clients.learning.edge_site")
+    monkeypatch.setattr(edge_site, "open_edge_site", lambda settings, *_: settings, raising=False)
+    monkeypatch.setitem(sys.modules, edge_site.__name__, edge_site)
     return context(tmp_path, **{"partition-id": 0, "num-partitions": 1})
 
 

@@ -10,38 +10,16 @@ import pytest
 from fl.adapter import Adapter, norm
 from fl.errors import UpdateRefused
 from fl.release import Judgement
-from fl.rounds import RoundPlan
-from fl.settings import FederationSettings
+from fl.settings import load
 from fl.update import AdapterUpdate
 from server.federation.admission import Admission, check_judgement
 from tests.fl.adapters import drawn, update
+from tests.fl.plans import fedavg_plan
 
 RELEASE = drawn(0)
 NAMES = list(RELEASE.tensors)
-LIMITS = FederationSettings(
-    quorum=0.5,
-    deadline_s=5,
-    attempts=1,
-    late="record",
-    gate_tolerance=0.1,
-    server_optimizer="none",
-    server_learning_rate=0.1,
-    max_update_norm=50.0,
-    max_examples=1000,
-    measure_error=True,
-)
-PLAN = RoundPlan(
-    federation="001",
-    round_number=1,
-    release_number=0,
-    current_release=0,
-    learning_rate=0.1,
-    local_steps=1,
-    batch_tokens=64,
-    clip_norm=1.0,
-    seed=0,
-    deadline_s=5,
-)
+LIMITS = replace(load().federation, max_update_norm=50.0, max_examples=1000)
+PLAN = fedavg_plan()
 JUDGEMENT = Judgement(release_number=0, loss=1.0, current_number=0, current_loss=1.5)
 
 
@@ -98,7 +76,11 @@ FAULTS = [
     ("missing tensor", tensors(lambda t: t.pop(NAMES[0])), "1 of 4 tensors are missing"),
     ("extra tensor", tensors(lambda t: t.update(more=t[NAMES[0]])), "1 tensors are not part"),
     ("renamed tensor", tensors(lambda t: t.update(new=t.pop(NAMES[0]))), "tensors are missing"),
-    ("another rank", update(drawn(1, rank=3)), "another rank"),
+    (
+        "another rank",
+        update(drawn(1, rank=3)),
+        "its rank is 3, method=fedavg takes 2 (mixed ranks: flora, flexlora)",
+    ),
     ("another base", spec(base_model_fingerprint="1" * 64), "another base_model_fingerprint"),
     ("another alpha", spec(alpha=8.0), "another alpha"),
     ("other targets", spec(target_modules=("c_attn",)), "another target_modules"),

@@ -20,7 +20,7 @@ REPORT = RoundReport(
     release_number=1,
     method="fedavg",
     outcomes=(
-        admitted(update(drawn(1)), norm=1.5, bytes_down=1000),
+        admitted(update(drawn(1)), norm=1.5, bytes_down=1000, bytes_up=900),
         left_out("rome", "all zero: the site did not learn", bytes_down=1000),
     ),
     mean_heldout_loss=2.0,
@@ -105,9 +105,9 @@ def test_a_prepared_line_is_added_once_and_only_if_its_release_is_there(tmp_path
 
 
 def test_a_round_in_one_line() -> None:
-    size = sum(t.nbytes for t in drawn(1).tensors.values())
+    # down 1,000 bytes to each of two sites, up 900 from one
     assert describe(REPORT) == (
-        f"1 of 2 sites, held-out loss 2.000 nats/token, {(2000 + size) / 1000:,.0f} kB, 2.0 s "
+        "1 of 2 sites, held-out loss 2.000 nats/token, 3 kB, 2.0 s "
         "(training 0.1, transport 1.8, aggregation 0.1); "
         "left out: rome (all zero: the site did not learn)"
     )

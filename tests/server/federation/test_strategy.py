@@ -13,7 +13,7 @@ from flwr.app import Array, ConfigRecord, Error, Message
 
 from fl.adapter import add, digest
 from fl.errors import FederationError, ReleaseError
-from fl.flower_records import CONTRIBUTE, JUDGE, ROLL_CALL, SETTLE, SITE_FAILED
+from fl.flower_records import CONTRIBUTE, JUDGE, ROLL_CALL, SETTLE, SITE_FAILED, wire_bytes
 from server.federation.round_log import RoundLog, read_status
 from server.federation.strategy import STOPPED
 from server.releases import lock
@@ -51,9 +51,14 @@ def test_every_round_makes_one_release_and_the_gate_makes_it_current(tmp_path: P
         plan = plan.__class__(**vars(plan) | {"round_number": report.round_number})
         trained = [fake_loss(add(first, fake_delta(plan, first, s)), s) for s in PLACES]
         assert report.mean_heldout_loss == pytest.approx(np.mean(trained))
-        assert {(o.bytes_down, o.bytes_up) for o in report.outcomes} == {
-            (first.num_bytes, first.num_bytes)
+        # as weighed by Flower's own serialisation of what was really sent
+        replies = {m.metadata.reply_to_message_id: m.content for m in flower.answered}
+        weighed = {
+            asked(m)[0]: (wire_bytes(m.content), wire_bytes(replies[m.metadata.message_id]))
+            for m in flower.sent
+            if is_of(m, CONTRIBUTE) and asked(m)[1].round_number == report.round_number
         }
+        assert {o.site_id: (o.bytes_down, o.bytes_up) for o in report.outcomes} == weighed
         assert 0 < report.aggregation_error < 1
     # each release but the last was judged in the round after, by all sites
     assert reports[0].verdict is None

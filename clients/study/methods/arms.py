@@ -1,0 +1,69 @@
+"""What is compared: baselines that need no federation, and methods with their personal part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fl.aggregation import METHODS
+from fl.settings import Settings
+
+DRIFTS = ("low", "high")
+
+BASE = "base"
+LOCAL = "local-only"
+CENTRAL = "centralised"
+CENTRAL_TOLD = "centralised, told the site"
+BASELINES = (BASE, LOCAL, CENTRAL, CENTRAL_TOLD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One line of the tables: a baseline (method "") or a method with a personal part."""
+
+    name: str
+    method: str = ""
+    personal: str = "none"
+
+    @property
+    def federated(self) -> bool:
+        """Whether it has rounds."""
+        return bool(self.method)
+
+
+_PERSONAL_OF = {"fedsa": "local_b", "dual": "dual"}
+
+ARMS: Sequence[Arm] = (
+    *(Arm(name=name) for name in BASELINES),
+    *(Arm(name=m, method=m, personal=_PERSONAL_OF.get(m, "none")) for m in METHODS),
+    Arm(name="fedavg + finetune", method="fedavg", personal="finetune"),
+    Arm(name="ffa + dual", method="ffa", personal="dual"),
+)
+
+
+def arm(name: str) -> Arm:
+    """The arm of this name."""
+    return next(one for one in ARMS if one.name == name)
+
+
+def settings_of(
+    settings: Settings, one: Arm, drift: str, *, learning_rate: float, seed: int
+) -> Settings:
+    """The settings of one run. Mixed ranks (high drift) only where the method takes them."""
+    study, learning = settings.study, settings.learning
+    low = drift == "low"
+    mixed = bool(one.method) and METHODS[one.method].mixed_ranks
+    ranks = study.high_ranks if mixed and not low else []
+    return replace(
+        settings,
+        seed=seed,
+        method=one.method or "fedavg",
+        personal=one.personal if one.federated else "dual",
+        rounds=study.low_rounds if low else study.high_rounds,
+        learning=replace(
+            learning,
+            learning_rate=learning_rate,
+            local_steps=study.low_steps if low else study.high_steps,
+            ranks=ranks,
+            rank=max([learning.rank, *ranks]),
+            alpha=learning.alpha * max([learning.rank, *ranks]) / learning.rank,
+        ),
+    )

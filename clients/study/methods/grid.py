@@ -1,0 +1,111 @@
+"""Which runs the study needs, in which order, on how many processes; done ones are not repeated.
+
+every arm, drift and learning rate with the first seed -> the best rate on the held-out records
+-> that rate with the other seeds, and what the enriched prompts name
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from clients.prompts.synthesis import book_path
+from clients.study.measure import workers
+from clients.study.methods.arms import ARMS, BASE, DRIFTS, Arm
+from clients.study.methods.results import Job, Run, read_run, write_run
+from clients.study.methods.run import run_job
+from fl.base_model import base_folder, read_base
+from fl.settings import Settings
+from fl.site_list import federated_sites
+
+
+def measure_methods(settings: Settings, folder: Path, console: Console) -> list[Run]:
+    """All runs of the study, those of the chosen learning rates with recall.
+
+    Runs lie in `folder`, one file each; a study that was stopped goes on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    done: dict[Job, Run] = {}
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        Progress(*columns, TimeElapsedColumn(), console=console) as progress,
+        workers(settings.workers) as pool,
+    ):
+        first = [job for one in ARMS for job in first_jobs(settings, one)]
+        bar = progress.add_task("learning rates, first seed", total=len(first))
+
+        def carry_out(jobs: Sequence[Job]) -> None:
+            waiting: list[tuple[Job, Future[Run]]] = []
+            for job in jobs:
+                if (kept := read_run(folder, job)) is not None:
+                    done[job] = kept
+                    progress.advance(bar)
+                else:
+                    waiting.append((job, pool.submit(run_job, settings, job, recall=True)))
+            for job, future in waiting:
+                done[job] = future.result()
+                write_run(folder, done[job])
+                progress.advance(bar)
+
+        carry_out(first)
+        chosen = [
+            best_rate(list(done.values()), one.name, drift)
+            for one in ARMS
+            for drift in drifts_of(one)
+        ]
+        more = [
+            Job(arm=best.arm, drift=best.drift, learning_rate=best.learning_rate, seed=seed)
+            for seed in seeds[1:]
+            for best in chosen
+        ]
+        bar = progress.add_task("the other seeds", total=len(more))
+        carry_out(more)
+    return list(done.values())
+
+
+def runs_folder(settings: Settings) -> Path:
+    """Where the runs of exactly this study lie: other settings, books or base have other runs."""
+    sites = federated_sites(settings)
+    base = read_base(base_folder(settings, "edge"), settings.learning.target_modules)
+    decides = [
+        asdict(settings.learning),
+        asdict(settings.study),
+        settings.asking.enriched_tokens,
+        base.fingerprint,
+        [(site.id, _digest(book_path(settings, site))) for site in sites],
+    ]
+    key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+    return settings.run_dir / "study-methods" / f"runs-{key}"
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def drifts_of(one: Arm) -> Sequence[str]:
+    """Baselines have no rounds, so drift is nothing to them."""
+    return DRIFTS if one.federated else DRIFTS[:1]
+
+
+def first_jobs(settings: Settings, one: Arm) -> list[Job]:
+    """The learning-rate grid of an arm with the first seed; the base model has nothing to learn."""
+    rates = settings.study.learning_rates
+    return [
+        Job(arm=one.name, drift=drift, learning_rate=rate, seed=settings.seed)
+        for drift in drifts_of(one)
+        for rate in (rates[:1] if one.name == BASE else rates)
+    ]
+
+
+def best_rate(runs: Sequence[Run], arm: str, drift: str) -> Job:
+    """The job of the first seed whose mean held-out NLL over sites is lowest."""
+    seed = min(run.job.seed for run in runs)
+    grid = [run for run in runs if (run.job.arm, run.job.drift, run.job.seed) == (arm, drift, seed)]
+    return min(grid, key=lambda run: run.mean_nll).job

@@ -1,0 +1,30 @@
+"""What the settings choose among the things that do not all go together."""
+
+from collections.abc import Sequence
+
+from fl.aggregation.compatibility import Choice, require
+from fl.settings import Settings, load
+from fl.site_list import ranks_may_differ
+
+
+def choice(settings: Settings) -> Choice:
+    """The settings as the validator looks at them (fl.aggregation.compatibility)."""
+    federation, learning = settings.federation, settings.learning
+    return Choice(
+        method=settings.method,
+        personal=settings.personal,
+        mixed_ranks=ranks_may_differ(settings),
+        robust=federation.robust,
+        server_optimizer=federation.server_optimizer,
+        uplink=federation.uplink,
+        late=federation.late,
+        ditto=learning.ditto_lambda > 0,
+        weighted=learning.personal_weight > 0,
+    )
+
+
+def load_fitting(arguments: Sequence[str]) -> Settings:
+    """`fl.settings.load`, and what is chosen goes together. Raises SettingsError."""
+    settings = load(arguments)
+    require(choice(settings))
+    return settings

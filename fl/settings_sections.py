@@ -1,0 +1,169 @@
+"""The sections of the settings as frozen values; configs/base.yaml says what each key means."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeSettings:
+    model: str
+    address: str
+    http: str
+    hosts: list[str]
+    insecure: bool
+    api_keys: str
+    requests_per_minute: int
+    certificates: str
+    refresh_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudSettings:
+    model: str
+    fleet: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeSettings:
+    """Shape and training of one small base model."""
+
+    layers: int
+    hidden: int
+    heads: int
+    vocabulary: int
+    positions: int
+    steps: int
+    batch_tokens: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundationSettings:
+    corpus: str
+    records: int
+    cloud_records: int
+    seed: int
+    edge: ShapeSettings
+    cloud: ShapeSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningSettings:
+    rank: int
+    personal_rank: int
+    alpha: float
+    target_modules: list[str]
+    learning_rate: float
+    local_steps: int
+    settle_steps: int
+    batch_tokens: int
+    clip_norm: float
+    bfloat16: str
+    max_tokens: int
+    proximal_mu: float
+    ranks: list[int]
+    rank_limit: int
+    personal_weight: float
+    ditto_lambda: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationSettings:
+    quorum: float
+    deadline_s: float
+    attempts: int
+    late: str
+    gate_tolerance: float
+    server_optimizer: str
+    server_learning_rate: float
+    robust: str
+    robust_bad: int
+    robust_norm: float
+    uplink: str
+    feedback_rounds: int
+    max_update_norm: float
+    max_examples: int
+    measure_error: bool
+    telemetry_sites: int
+    tensorboard: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskingSettings:
+    card_tokens: int
+    enriched_tokens: int
+    answer_tokens: int
+    disclose_max_characters: int
+    redact: bool
+    timeout_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    address: str
+    http: str
+    insecure: bool
+    api_keys: str
+    requests_per_minute: int
+    client_certificates: bool
+    queue: int
+    queue_tokens: int
+    max_prompt_tokens: int
+    max_new_tokens: int
+    drain_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """What generates the cloud's answers."""
+
+    kind: str
+    weights: str
+    weights_tolerance: float
+    batch: int
+    cache_tokens: int
+    step_tokens: int
+    url: str
+    model: str
+    api: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningSettings:
+    """LoRA of the cloud's own model: the verb `tune-cloud`."""
+
+    rank: int
+    alpha: float
+    target_modules: list[str]
+    learning_rate: float
+    steps: int
+    batch_tokens: int
+    records: int
+    heldout: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    heldout_per_site: int
+    late_joiner_prompts: int
+    central_steps: int
+    answers: bool
+    small_book: int
+    learning_rates: list[float]
+    low_rounds: int
+    low_steps: int
+    high_rounds: int
+    high_steps: int
+    high_ranks: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteSettings:
+    """One site on its own host: the verb `site`."""
+
+    id: str
+    rank: int
+    memory_mb: int
+    fleet: str
+    cloud: str
+    keys: str
