@@ -21,11 +21,13 @@ usage() {
   edge         site.id=NAME: that site's edge service alone, for people's prompts, until Ctrl-C
   keys         SITE ...: makes var/pki, and the folder of keys that a site's host gets
   releases     list, show N, verify, rollback [N]: what the rounds made, and which one is current
+  report       reads a federation's rounds; writes var/NAME-SEED/report: tables and a picture
   serve        reads the cloud model; answers on service.address and service.http until Ctrl-C
   tune-cloud   reads the cloud model and its corpus; writes var/NAME-SEED/cloud: its own release
   export-gguf  reads the cloud model; writes var/gguf/NAME-f32.gguf for llama.cpp
   ask          reads a site's shelf and card; needs the service running; writes nothing
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
+  study-methods  compares all ways to combine on real text; writes var/NAME-SEED/study-methods
   test         runs the tests (slow=true: also those that take minutes)
   bench        measures local training and aggregation; prints a table
 
@@ -50,7 +52,7 @@ main() {
       wants_help "${@:2}" || federate_first "${@:2}"
       exec "$PYTHON" -m server "$@"
       ;;
-    foundation | serve | cloud | keys | releases | tune-cloud)
+    foundation | serve | cloud | keys | releases | report | tune-cloud)
       setup
       exec "$PYTHON" -m server "$@"
       ;;
@@ -63,6 +65,7 @@ main() {
       exec "$PYTHON" -m clients "$@"
       ;;
     study) study "${@:2}" ;;
+    study-methods) study_methods "${@:2}" ;;
     test) tests "${@:2}" ;;
     bench) bench "${@:2}" ;;
     *)
@@ -125,6 +128,19 @@ study() {
   if [[ $("$PYTHON" -m clients answers "$@") == true ]]; then start_service service.address=127.0.0.1:0 service.http=none "$@"; fi
   step "$PYTHON" -m clients study "$@"
   stop_service
+}
+
+study_methods() { # its own settings, unless others are named
+  local config=config=configs/study_methods.yaml argument
+  setup
+  if wants_help "$@"; then exec "$PYTHON" -m clients study-methods --help; fi
+  for argument in "$@"; do
+    [[ "$argument" == config=* ]] && config=$argument
+  done
+  check_books "$config" "$@"
+  step "$PYTHON" -m server foundation "$config" "$@"
+  step "$PYTHON" -m clients books "$config" "$@"
+  exec "$PYTHON" -m clients study-methods "$config" "$@"
 }
 
 tests() {

@@ -175,6 +175,21 @@ def study(
     console.print(f"  {folder / 'study.md'}", soft_wrap=True)
 
 
+@app.command("study-methods")
+def study_methods(arguments: Arguments = None) -> None:
+    """Compare all methods and personal parts on every site's book, in this process's workers.
+
+    Reads the books and the edge model. Writes var/NAME-SEED/study-methods: methods.md, methods.png,
+    methods.json, and one file a run, so that a study that was stopped goes on.
+    """
+    settings = _settings(arguments)
+    from clients.study.measure import check_books
+    from clients.study.methods.verb import study_methods as compare
+
+    check_books(settings)
+    compare(settings, Console())
+
+
 @app.command()
 def seeds(arguments: Arguments = None) -> None:
     """Print the seeds that `study` runs, and so check the settings."""

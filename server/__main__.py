@@ -125,6 +125,22 @@ def serve(arguments: Arguments = None) -> None:
     serve_until_stopped(settings)
 
 
+@app.command()
+def report(
+    arguments: Arguments = None,
+    federation: Annotated[str, typer.Option(help="Its number; the newest by default.")] = "",
+) -> None:
+    """What the rounds of a federation were like, in tables and a picture.
+
+    Reads var/NAME-SEED/federations/NUMBER/rounds.jsonl. Writes var/NAME-SEED/report/report.md and
+    round-report.png.
+    """
+    settings = _settings(arguments)
+    from server.report.verb import report as write_report
+
+    write_report(settings, federation=federation, console=Console())
+
+
 app.command()(keys)
 app.command("tune-cloud")(tune_cloud)
 app.command("export-gguf")(export_gguf)

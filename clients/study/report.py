@@ -19,6 +19,7 @@ from clients.study.results import (
     SeedStudy,
 )
 from fl import durable
+from fl.markdown_table import table
 
 NLL_ARMS = (BASE, LOCAL, SHARED, PERSONAL, CENTRAL)
 ALL_ARMS = (*NLL_ARMS, TEMPLATE)
@@ -58,7 +59,7 @@ def _arms_table(studies: Sequence[SeedStudy]) -> str:
         scores = [[site.arms[arm] for site in study.sites] for study in studies]
         row = [arm, *(_over(map(nll, scores)) for nll in (_own, _others, _pooled, _worst))]
         rows.append([*row, *(_over(_recall(s, kind) for s in scores) for kind in kinds)])
-    return "## All sites\n\n" + _table(header, rows)
+    return "## All sites\n\n" + table(header, rows)
 
 
 def _sites_table(studies: Sequence[SeedStudy]) -> str:
@@ -68,7 +69,7 @@ def _sites_table(studies: Sequence[SeedStudy]) -> str:
         nll = [_over(s.sites[index].arms[arm].own_nll for s in studies) for arm in NLL_ARMS]
         traffic = [f"{site.bytes_up / 1000:.0f}", f"{site.bytes_down / 1000:.0f}"]
         rows.append([site.site_id, str(site.train_prompts), *nll, *traffic])
-    return "## Own held-out NLL by site; bytes of one round\n\n" + _table(header, rows)
+    return "## Own held-out NLL by site; bytes of one round\n\n" + table(header, rows)
 
 
 def _small_table(studies: Sequence[SeedStudy]) -> str:
@@ -87,7 +88,7 @@ def _small_table(studies: Sequence[SeedStudy]) -> str:
             scores = [[site.arms[arm] for site in sites] for sites in chosen]
             recalls = [_over(_recall(s, kind) for s in scores) for kind in kinds]
             rows.append([name, arm, _over(map(_own, scores)), *recalls])
-    return "## Where the federation pays\n\n" + _table(header, rows)
+    return "## Where the federation pays\n\n" + table(header, rows)
 
 
 def _answers_table(studies: Sequence[SeedStudy]) -> str:
@@ -110,7 +111,7 @@ def _answers_table(studies: Sequence[SeedStudy]) -> str:
         for name, by_seed in asked.items()
     ]
     header = ["what the cloud was asked", *(f"{kind} recall of the answer" for kind in kinds)]
-    return "## The cloud's answers\n\n" + _table(header, rows)
+    return "## The cloud's answers\n\n" + table(header, rows)
 
 
 def _counterfactual_table(studies: Sequence[SeedStudy]) -> str:
@@ -123,7 +124,7 @@ def _counterfactual_table(studies: Sequence[SeedStudy]) -> str:
     if not rows:
         return ""
     header = ["same short prompt under", "phrases named", "share"]
-    return "## Counterfactuals of shared + personal\n\n" + _table(header, rows)
+    return "## Counterfactuals of shared + personal\n\n" + table(header, rows)
 
 
 def _own(scores: Sequence[ArmScore]) -> float | None:
@@ -165,13 +166,3 @@ def _over(values: Iterable[float | None]) -> str:
         return "-"
     mean = f"{statistics.fmean(known):.2f}"
     return mean if len(known) < 2 else f"{mean} ± {statistics.stdev(known):.2f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table padded so that it reads well in a terminal too."""
-    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
-    lines = [
-        "| " + " | ".join(str(c).ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
-        for row in [header, ["-" * w for w in widths], *rows]
-    ]
-    return "\n".join(lines)

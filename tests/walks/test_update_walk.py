@@ -25,13 +25,15 @@ from tests.direct_grid import DirectGrid, simulated_nodes
 from tests.walks.tiny_federation import CANARY, SITES, make_tiny_federation
 
 
-def federate(arguments: list[str], *overrides: str, nodes: int = 2) -> tuple[Settings, DirectGrid]:
+def federate(
+    arguments: list[str], *overrides: str, nodes: int = 2, federation: str = ""
+) -> tuple[Settings, DirectGrid]:
     """Run a whole federation and return its settings and what was sent."""
     (config,) = arguments
     run_config: dict[str, bool | float | int | str] = {
         "config": config.removeprefix("config="),
         "overrides": " ".join(overrides),
-        "federation": "",
+        "federation": federation,
     }
     grid = DirectGrid(
         client_app, simulated_nodes(nodes, {k: str(v) for k, v in run_config.items()})

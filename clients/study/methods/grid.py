@@ -1,14 +1,14 @@
 """Which runs the study needs, in which order, on how many processes; done ones are not repeated.
 
-every arm, drift and learning rate with the first seed -> the best rate on the held-out records
--> that rate with the other seeds, and what the enriched prompts name
+every arm, drift and learning rate with the first seed -> one more rate where the best lies at
+the edge of the grid -> the best on the held-out records -> that rate with the other seeds
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -54,11 +54,15 @@ def measure_methods(settings: Settings, folder: Path, console: Console) -> list[
                 progress.advance(bar)
 
         carry_out(first)
-        chosen = [
-            best_rate(list(done.values()), one.name, drift)
-            for one in ARMS
-            for drift in drifts_of(one)
+        kinds = [(one.name, drift) for one in ARMS for drift in drifts_of(one)]
+        beyond = [
+            job
+            for name, drift in kinds
+            if (job := beyond_edge(best_rate(list(done.values()), name, drift), settings))
         ]
+        bar = progress.add_task("beyond the grid's edge", total=len(beyond))
+        carry_out(beyond)
+        chosen = [best_rate(list(done.values()), name, drift) for name, drift in kinds]
         more = [
             Job(arm=best.arm, drift=best.drift, learning_rate=best.learning_rate, seed=seed)
             for seed in seeds[1:]
@@ -102,6 +106,15 @@ def first_jobs(settings: Settings, one: Arm) -> list[Job]:
         for drift in drifts_of(one)
         for rate in (rates[:1] if one.name == BASE else rates)
     ]
+
+
+def beyond_edge(best: Job, settings: Settings) -> Job | None:
+    """The run with twice the largest rate, or half the smallest, where that one was best."""
+    rates = settings.study.learning_rates
+    if best.arm == BASE or best.learning_rate not in (min(rates), max(rates)) or len(rates) < 2:
+        return None
+    factor = 2.0 if best.learning_rate == max(rates) else 0.5
+    return replace(best, learning_rate=best.learning_rate * factor)
 
 
 def best_rate(runs: Sequence[Run], arm: str, drift: str) -> Job:

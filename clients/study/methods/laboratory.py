@@ -72,15 +72,15 @@ class Lab:
         first = initial_adapter(model.spec, model.base.layers, seed=settings.seed)
         self.release = self._signed(first, round_number=0, method="initial", parent="")
 
-    def play(self, measure: Measure) -> list[Played]:
+    def play(self, measure: Measure, *, deliver: bool = True) -> list[Played]:
         """All rounds, then the delivery, after which the last round is measured again."""
         played = []
         for number in range(1, self._settings.rounds + 1):
-            up, down, error = self._round(number)
+            up, down, error = self.play_round(number)
             played.append(
                 Played(number=number, bytes_up=up, bytes_down=down, error=error, nll=measure(self))
             )
-        if self._settings.personal != "none":
+        if deliver and self._settings.personal != "none":
             self._deliver()
             last = played[-1]
             played.append(replace(last, bytes_up=0, bytes_down=0, nll=measure(self)))
@@ -96,7 +96,7 @@ class Lab:
             site_id=edge_site.site.id,
         )
 
-    def _round(self, number: int) -> tuple[int, int, float]:
+    def play_round(self, number: int) -> tuple[int, int, float]:
         """Play a round; return bytes up, bytes down, and the aggregation's error."""
         settings, release = self._settings, self.release
         plan = round_plan(

@@ -1,0 +1,86 @@
+"""The study of methods as one picture: what each arm reaches, and what it costs in bytes."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from clients.study.methods.arms import BASELINES, DRIFTS
+from clients.study.methods.chosen import Chosen, chosen_arms, worst
+from clients.study.methods.results import Run
+
+# Okabe and Ito's palette, twice: told apart by colour-blind readers too
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MARKERS = "os^Dv<>pXh"
+
+
+def picture(runs: Sequence[Run]) -> bytes:
+    """PNG bytes, the same for the same runs."""
+    drifts = [d for d in DRIFTS if any(a.arm not in BASELINES for a in chosen_arms(runs, d))]
+    figure = Figure(figsize=(13, 4.6 * len(drifts)), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(drifts), 2, squeeze=False, width_ratios=(1, 1.25))
+    for row, drift in zip(panels, drifts, strict=True):
+        arms = chosen_arms(runs, drift)
+        _bars(row[0], arms, drift)
+        _curves(row[1], arms, drift)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _bars(axes: Any, arms: Sequence[Chosen], drift: str) -> None:
+    """NLL at the end, mean over sites, with the spread over seeds; a tick at the worst site."""
+    ordered = sorted(arms, key=lambda arm: arm.mean(lambda run: run.mean_nll) or 0.0)
+    places = range(len(ordered))
+    means = [arm.mean(lambda run: run.mean_nll) or 0.0 for arm in ordered]
+    spreads = [arm.spread(lambda run: run.mean_nll) for arm in ordered]
+    colours = ["#bbbbbb" if arm.arm in BASELINES else COLOURS[0] for arm in ordered]
+    axes.barh(places, means, xerr=spreads, color=colours, error_kw={"linewidth": 1})
+    axes.plot([arm.mean(worst) or 0.0 for arm in ordered], places, "|", color="black", markersize=9)
+    axes.set_yticks(places, [arm.arm for arm in ordered], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(left=0.9 * min(means))
+    axes.set_title(f"{drift} drift: held-out NLL, nats per token (tick: worst site)", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _curves(axes: Any, arms: Sequence[Chosen], drift: str) -> None:
+    """NLL after each round against the bytes spent, first seed."""
+    federated = [arm for arm in arms if arm.arm not in BASELINES]
+    for place, arm in enumerate(federated):
+        run, spent, points = arm.runs[0], 0.0, []
+        for point in run.rounds:
+            spent += (point.bytes_up + point.bytes_down) / len(run.sites) / 1e6
+            points.append((spent, sum(point.nll.values()) / len(point.nll)))
+        axes.plot(
+            [x for x, _ in points],
+            [y for _, y in points],
+            marker=MARKERS[place % len(MARKERS)],
+            markersize=4,
+            linewidth=1.2,
+            color=COLOURS[place % len(COLOURS)],
+            linestyle="-" if place < len(COLOURS) else "--",
+            label=arm.arm,
+        )
+    for arm in arms:
+        if arm.arm in BASELINES[1:]:
+            level = arm.mean(lambda run: run.mean_nll) or 0.0
+            axes.axhline(level, color="#999999", linewidth=0.8, linestyle=":")
+            axes.text(
+                1.0,
+                level,
+                arm.arm,
+                fontsize=7,
+                color="#555555",
+                ha="right",
+                va="bottom",
+                transform=axes.get_yaxis_transform(),
+            )
+    axes.set_xscale("log")
+    axes.set_xlabel("MB up and down, one site, all rounds so far", fontsize=8)
+    axes.set_title(f"{drift} drift: NLL against bytes, first seed", fontsize=10)
+    axes.legend(fontsize=7, ncols=2, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
