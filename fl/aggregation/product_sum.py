@@ -2,41 +2,54 @@
 
 Every pair that is added makes the stack longer. When it has as many directions as the matrix is
 thin, it is multiplied out: from then on one dense (d_out, d_in) matrix holds the sum, and nothing
-grows with the number of sites. A dense M is the pair (I, M).
+grows with the number of sites. A dense M is the pair (I, M). What waits is kept in float32, as it
+was sent; products and their sum are in float64.
 """
 
 import numpy as np
 
-from fl.aggregation.layers import Matrix, Pair, stacked
+from fl.adapter import Array
+from fl.aggregation.layers import Matrix, Pair
+
+_TOGETHER = 128  # directions that are multiplied at once when the sum is dense; fewer are slower
 
 
 class ProductSum:
     """sum of weight * B A of one layer."""
 
     def __init__(self) -> None:
-        self._waiting: list[Pair] = []
+        self._waiting: list[tuple[Array, Array]] = []
         self._directions = 0
         self._dense: Matrix | None = None  # (d_out, d_in)
 
     def add(self, pair: Pair, weight: float) -> None:
         """Add weight * B A; the weight enters once, in B."""
         a, b = pair
-        self._waiting.append((a, b * weight))
+        self._waiting.append((a.astype(np.float32), (b * weight).astype(np.float32)))
         self._directions += len(a)
-        if self._directions >= min(a.shape[1], b.shape[0]):
+        thin = min(a.shape[1], b.shape[0])
+        if self._directions >= (thin if self._dense is None else min(thin, _TOGETHER)):
             self._multiply()
 
     def pair(self) -> Pair:
         """The sum as one pair; of as many directions as were added, or of d_in of them."""
         if self._dense is None:
-            return stacked(self._waiting)
+            return self._stack()
         if self._waiting:
             self._multiply()
         return np.eye(self._dense.shape[1]), self._dense
 
+    def _stack(self) -> Pair:
+        a = np.concatenate([a for a, _ in self._waiting]).astype(np.float64)
+        b = np.concatenate([b for _, b in self._waiting], axis=1).astype(np.float64)
+        return a, b
+
     def _multiply(self) -> None:
-        a, b = stacked(self._waiting)
+        a, b = self._stack()
         product = b @ a
-        self._dense = product if self._dense is None else self._dense + product
+        if self._dense is None:
+            self._dense = product
+        else:
+            self._dense += product
         self._waiting.clear()
         self._directions = 0
