@@ -1,6 +1,6 @@
 """What the settings choose among the things that do not all go together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fl.aggregation.compatibility import Choice, require
 from fl.settings import Settings, load
@@ -23,8 +23,14 @@ def choice(settings: Settings) -> Choice:
     )
 
 
-def load_fitting(arguments: Sequence[str]) -> Settings:
-    """`fl.settings.load`, and what is chosen goes together. Raises SettingsError."""
+def load_fitting(
+    arguments: Sequence[str], warn: Callable[[str], None] = lambda text: None
+) -> Settings:
+    """`fl.settings.load`, and what is chosen goes together; `warn` is told what is doubtful.
+
+    Raises SettingsError.
+    """
     settings = load(arguments)
-    require(choice(settings))
+    for text in require(choice(settings)):
+        warn(text)
     return settings

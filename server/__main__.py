@@ -155,7 +155,7 @@ def _split(arguments: list[str] | None) -> tuple[str, list[str]]:
 
 
 def _settings(arguments: list[str] | None) -> Settings:
-    return load_fitting(arguments or [])
+    return load_fitting(arguments or [], warn=lambda text: print(text, file=sys.stderr))
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

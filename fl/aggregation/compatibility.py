@@ -18,6 +18,14 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "uplink": ("float32", "float16", "int8"),
     "late": ("record", "weighted"),
 }
+_SETTINGS: Mapping[str, str] = {  # where a choice stands in the settings, if not at the top
+    "robust": "federation.robust",
+    "server_optimizer": "federation.server_optimizer",
+    "uplink": "federation.uplink",
+    "late": "federation.late",
+    "ditto": "learning.ditto_lambda",
+    "weighted": "learning.personal_weight",
+}
 MIXED = ("flora", "flexlora")  # methods that take mixed ranks
 _REFACTORED = ("flora", "flexlora", "fedex")  # the next release has other coordinates
 _LATE = ("fedavg", "dual", "ffa", "fedsa", "flora")
@@ -162,7 +170,7 @@ def require(choice: Choice) -> tuple[str, ...]:
     if answer.ok:
         return answer.warnings
     differs = [
-        f"{field.name}={_said(getattr(answer.nearest, field.name))}"
+        _setting(field.name, getattr(answer.nearest, field.name))
         for field in fields(choice)
         if getattr(answer.nearest, field.name) != getattr(choice, field.name)
     ]
@@ -178,11 +186,10 @@ def _check_name(what: str, name: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(str(name), known, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"{what} is one of {', '.join(known)}; found {name!r}.{hint}")
+        setting = _SETTINGS.get(what, what)
+        raise SettingsError(f"{setting} is one of {', '.join(known)}; found {name!r}.{hint}")
 
 
-def _said(value: object) -> str:
-    """A choice as somebody would set it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
+def _setting(what: str, value: object) -> str:
+    """A choice as somebody would set it; a flag is only ever mended by turning it off."""
+    return f"{_SETTINGS.get(what, what)}={0 if isinstance(value, bool) else value}"

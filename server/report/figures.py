@@ -60,7 +60,8 @@ def _losses(axes: Any, reports: Sequence[RoundReport]) -> None:
     numbers = [report.round_number for report in reports]
     means = [report.mean_heldout_loss for report in reports]
     axes.plot(numbers, means, color="black", linewidth=2.4, label="mean")
-    axes.legend(fontsize=7, ncols=2, frameon=False)
+    axes.margins(y=0.3)  # room for the names
+    axes.legend(fontsize=7, ncols=3, frameon=False, loc="upper right")
     _round_axis(axes, numbers)
 
 
@@ -71,7 +72,8 @@ def _bytes(axes: Any, reports: Sequence[RoundReport]) -> None:
     down = [sum(o.bytes_down for o in r.outcomes) / 1e6 for r in reports]
     axes.bar(numbers, up, color=COLOURS[0], label="up")
     axes.bar(numbers, down, bottom=up, color=COLOURS[5], label="down")
-    axes.legend(fontsize=8, frameon=False)
+    axes.margins(y=0.2)
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
     _round_axis(axes, numbers)
 
 
@@ -85,8 +87,9 @@ def _errors(axes: Any, reports: Sequence[RoundReport]) -> None:
     drawn = [max(error, EXACT) if not math.isnan(error) else math.nan for error in errors]
     axes.plot(numbers, drawn, marker="o", color=COLOURS[1])
     axes.set_yscale("log")
-    axes.set_ylim(EXACT / 3, 2)
+    axes.set_ylim(top=2)
     if any(error <= EXACT for error in errors):
+        axes.set_ylim(bottom=EXACT / 3)
         axes.axhline(EXACT, color="#999999", linewidth=0.8, linestyle=":")
         axes.text(numbers[0], EXACT * 1.5, "exact", fontsize=8, color="#555555")
     _round_axis(axes, numbers)
@@ -140,13 +143,14 @@ def _seconds(axes: Any, reports: Sequence[RoundReport]) -> None:
     ):
         axes.bar(numbers, seconds, bottom=base, color=COLOURS[(2, 5, 1)[place]], label=name)
         base += np.array(seconds)
+    axes.margins(y=0.3)
     ranks = [r.telemetry.effective_rank if r.telemetry else math.nan for r in reports]
     if not all(map(math.isnan, ranks)):
         other = axes.twinx()
         other.plot(numbers, ranks, color="black", marker="s", markersize=4, linewidth=1)
-        other.set_ylim(0, 1.15 * max(r for r in ranks if not math.isnan(r)) or 1)
+        other.set_ylim(0, 1.4 * max(r for r in ranks if not math.isnan(r)) or 1)
         other.set_ylabel("effective rank", fontsize=8)
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper left")
     _round_axis(axes, numbers)
 
 

@@ -40,8 +40,8 @@ def test_every_arm_is_measured(tmp_path: Path) -> None:
         assert alone < base  # a few steps on so regular a book must help
         assert site.arms[TEMPLATE].own_nll is None
         assert OTHER_ADAPTER in site.counterfactual
-        # one tiny c_attn layer pair of rank 2 travels up and down
-        assert site.bytes_up == site.bytes_down > 0
+        # one tiny c_attn layer pair of rank 2 travels up; the first release is drawn at the site
+        assert site.bytes_up > site.bytes_down > 0
     assert study.late is None  # listed sites: nobody joins late
     text = markdown([study])
     assert CANARY not in text

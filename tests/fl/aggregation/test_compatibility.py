@@ -59,6 +59,8 @@ def test_a_refusal_says_why_and_what_works() -> None:
     assert "entries of factors of different rank do not correspond" in said
     assert "flora and flexlora take mixed ranks" in said
     assert said.endswith("Nearest that works: method=flora.")
+    with pytest.raises(SettingsError, match=r"learning\.ditto_lambda=0\.$"):
+        require(Choice(method="fedex", personal="dual", ditto=True))
 
 
 def test_all_reasons_come_at_once() -> None:
