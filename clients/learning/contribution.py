@@ -43,24 +43,14 @@ def contribute(plan: RoundPlan, release: AdapterRelease, edge_site: EdgeSite) ->
         site_id=edge_site.site.id,
     )
     trained = _train_shared(plan, start, part, edge_site)
-    learned = exact_spec(
-        first_directions(model.adapter(), start.learning.spec.rank), start.learning
-    )
+    after = model.adapter()
+    learned = exact_spec(first_directions(after, start.learning.spec.rank), start.learning)
 
     # 4. The personal part stays; where it is a whole adapter, it has steps of its own.
-    loss = heldout(edge_site, steps=plan.local_steps)
-    if kind(edge_site.settings) == "beside":
-        own = last_directions(model.adapter(), start.shared.spec.rank)
-        assert own is not None
-        part = exact_spec(own, release.shared)
-    elif kind(edge_site.settings) == "own B":
-        part = factors_of(learned, "B")
-    elif kind(edge_site.settings) == "instead":
-        assert part is not None
-        part = trained_toward(plan, part, release_view(release, edge_site.rank), edge_site)
-        loss = heldout(edge_site, steps=plan.local_steps)
     if part is not None:
+        part = _own_part(plan, release, start, part, after, edge_site)
         shelf.keep_personal(part, round_number=plan.round_number)
+    loss = heldout(edge_site, steps=plan.local_steps)
 
     # 5. The shared part's delta goes, rounded as the plan says.
     delta = factors_of(learned if plan.fresh else subtract(learned, start.learning), plan.sends)
