@@ -14,9 +14,11 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from clients.edge_model import EdgeModel, base_loads, edge_model
 from clients.greedy import greedy_texts
 from fl import adapter_file
-from fl.adapter import A_SUFFIX, B_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec
+from fl.adapter import A_SUFFIX, B_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec, initial_adapter
+from fl.aggregation.dual import mixture
 from fl.base_model import read_base
 from fl.errors import AdapterError, BaseModelError
+from fl.sharing import join, part_spec
 from tests.clients.learning.sites import tiny_settings
 from tests.tiny_models import make_tokenizer
 
@@ -92,6 +94,33 @@ def test_a_second_adapter_leaves_nothing_of_the_first(model: EdgeModel) -> None:
     assert not torch.allclose(logits(model, ids), alone, atol=1e-2)
     model.set_adapter(drawn(model, seed=1))
     assert torch.equal(logits(model, ids), alone)
+
+
+def of_rank(model: EdgeModel, rank: int, *, seed: int) -> Adapter:
+    """An adapter of another rank with the model's scale, every entry mattering."""
+    first = initial_adapter(part_spec(model.spec, rank), model.base.layers, seed=seed)
+    rng = np.random.default_rng(seed)
+    tensors = {n: rng.normal(0, 0.3, t.shape).astype(np.float32) for n, t in first.tensors.items()}
+    return Adapter(spec=first.spec, tensors=tensors)
+
+
+def test_the_rank_is_the_adapters_and_directions_may_be_weighted(model: EdgeModel) -> None:
+    """FedDPA's weights while learning are the mixture that is served; ranks come and go."""
+    ids = torch.arange(20).reshape(2, 10)
+    shared, personal = of_rank(model, 3, seed=1), of_rank(model, 5, seed=2)
+    model.set_adapter(mixture(shared, personal, 0.3))
+    served, text = logits(model, ids), model.generate(["open the quay"], max_new_tokens=8)
+    model.set_adapter(join(shared, personal), weights=[0.7] * 3 + [0.3] * 5)
+    np.testing.assert_allclose(logits(model, ids), served, rtol=1e-4, atol=1e-4)
+    assert model.generate(["open the quay"], max_new_tokens=8) == text
+    assert model.adapter().spec.rank == 8
+    model.set_adapter(shared)
+    alone = logits(model, ids)
+    assert not torch.allclose(alone, served, atol=1e-2)
+    # a direction that adds nothing changes nothing
+    empty = initial_adapter(part_spec(model.spec, 2), model.base.layers, seed=0)
+    model.set_adapter(join(shared, empty))
+    np.testing.assert_allclose(logits(model, ids), alone, rtol=1e-5, atol=1e-5)
 
 
 def test_adapters_that_do_not_fit_are_refused_and_change_nothing(gpt2: EdgeModel) -> None:

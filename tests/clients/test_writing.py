@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clients.edge_model import EdgeModel
 from fl.adapter import Adapter
 from fl.errors import AdapterError, BaseModelError
-from tests.clients.test_edge_model import drawn, opened
+from tests.clients.test_edge_model import drawn, of_rank, opened
 from tests.tiny_models import SENTENCES, make_tiny_cloud, make_tiny_edge
 
 PROMPT = "Card: place Elmford\nRequest: food\nEnriched:"
@@ -56,6 +56,15 @@ def test_the_adapter_of_each_row_counts_and_not_the_learners(model: EdgeModel) -
     lines = [model.writer.line(PROMPT, adapter, max_new_tokens=12) for adapter in adapters]
     assert model.writer.write(lines[::-1]) == expected[::-1]
     assert model.writer.write([]) == []
+
+
+def test_adapters_of_different_rank_go_together_in_one_batch(model: EdgeModel) -> None:
+    """flora's releases grow, and sites train what they can."""
+    adapters = [of_rank(model, rank, seed=rank) for rank in (1, 3, 6)]
+    lines = [model.writer.line(PROMPT, adapter, max_new_tokens=12) for adapter in adapters]
+    texts = model.writer.write(lines)
+    assert texts == [model.writer.write([line])[0] for line in lines]
+    assert len(set(texts)) == 3
 
 
 def test_no_weight_of_the_base_is_held_twice(model: EdgeModel) -> None:
