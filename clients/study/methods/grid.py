@@ -64,9 +64,11 @@ def measure_methods(settings: Settings, folder: Path, console: Console) -> list[
         carry_out(beyond)
         chosen = [best_rate(list(done.values()), name, drift) for name, drift in kinds]
         more = [
-            Job(arm=best.arm, drift=best.drift, learning_rate=best.learning_rate, seed=seed)
+            replace(best, seed=seed)
             for seed in seeds[1:]
+            for drift in DRIFTS
             for best in chosen
+            if best.drift == drift
         ]
         bar = progress.add_task("the other seeds", total=len(more))
         carry_out(more)
