@@ -21,7 +21,7 @@ from fl.aggregation.aggregator import Aggregated, Inputs
 from fl.aggregation.factor_mean import FactorMean
 from fl.aggregation.layers import layers_of, pair_of, squared_norm, stacked
 from fl.aggregation.method import Method
-from fl.aggregation.product_sum import ProductSum
+from fl.aggregation.product_sum import ProductMean
 from fl.aggregation.turn import BOTH
 from fl.update import AdapterUpdate
 
@@ -32,18 +32,14 @@ class FedAvg:
     def __init__(self, inputs: Inputs) -> None:
         self._release = inputs.release
         self._mean = FactorMean(inputs, "AB", error=math.nan)
-        self._weights = 0.0
-        self._products: dict[str, ProductSum] = {}
-        if inputs.measure_error:
-            self._products = {layer: ProductSum() for layer in layers_of(inputs.release)}
+        self._products = ProductMean() if inputs.measure_error else None
 
     def add(self, update: AdapterUpdate, *, weight: float | None = None) -> None:
         """Add one admitted update; its weight is num_examples unless another is given."""
         self._mean.add(update, weight=weight)
-        weight = float(update.num_examples if weight is None else weight)
-        self._weights += weight
-        for layer, products in self._products.items():
-            products.add(pair_of(update.delta, layer), weight)
+        if self._products is not None:
+            pairs = {layer: pair_of(update.delta, layer) for layer in layers_of(self._release)}
+            self._products.add(pairs, update, weight=weight)
 
     def finish(self) -> Aggregated:
         """The mean delta and the exact error of the products it makes."""
@@ -54,14 +50,13 @@ class FedAvg:
 
     def _error(self, mean: Adapter) -> float:
         """||Delta* - used||_F / ||Delta*||_F over all layers; 0 where Delta* itself is zero."""
-        if not self._products:
+        if self._products is None:
             return math.nan
         missed = target = 0.0  # squared Frobenius norms without the common factor s
-        for layer, products in self._products.items():
+        for layer, products in self._products.pairs().items():
             d_a, d_b = pair_of(mean, layer)
             a, b = pair_of(self._release, layer)
-            product_a, product_b = products.pair()
-            difference = stacked([(product_a, product_b / self._weights), (d_a, -d_b)])
+            difference = stacked([products, (d_a, -d_b)])
             missed += squared_norm(difference)
             target += squared_norm(stacked([difference, (a + d_a, b + d_b)]))
         return math.sqrt(missed / target) if target > 0 else 0.0

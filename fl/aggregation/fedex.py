@@ -30,10 +30,9 @@ from fl.aggregation.layers import (
     stacked,
 )
 from fl.aggregation.method import Method
-from fl.aggregation.product_sum import ProductSum
+from fl.aggregation.product_sum import ProductMean
 from fl.aggregation.svd import decompose
 from fl.aggregation.turn import BOTH
-from fl.errors import FederationError
 from fl.sharing import first_directions, last_directions, part_spec
 from fl.update import AdapterUpdate
 
@@ -56,31 +55,27 @@ class FedEx:
         )
         self._mean = FactorMean(own, "AB", error=0.0)
         self._layers = layers_of(inputs.release)
-        self._kept: list[tuple[Adapter, float]] = []  # (delta, weight)
-        self._products: dict[str, ProductSum] | None = None
-        self._weights = 0.0
+        self._kept: list[tuple[AdapterUpdate, float]] = []  # with its weight
+        self._products: ProductMean | None = None
 
     def add(self, update: AdapterUpdate, *, weight: float | None = None) -> None:
         """Add one admitted update; its weight is num_examples unless another is given."""
         self._mean.add(update, weight=weight)
         weight = float(update.num_examples if weight is None else weight)
-        self._weights += weight
-        self._kept.append((update.delta, weight))
+        self._kept.append((update, weight))
         if self._products is None and len(self._kept) > MOST_BLOCKS:
-            self._products = {layer: ProductSum() for layer in self._layers}
+            self._products = ProductMean()
         if self._products is not None:
-            for delta, its_weight in self._kept:
-                for layer, products in self._products.items():
-                    products.add(pair_of(delta, layer), its_weight)
+            for kept, its_weight in self._kept:
+                pairs = {layer: pair_of(kept.delta, layer) for layer in self._layers}
+                self._products.add(pairs, kept, weight=its_weight)
             self._kept.clear()
 
     def finish(self) -> Aggregated:
         """Means and residual as one release; the error is what cutting the residual lost."""
-        if self._weights <= 0:
-            raise FederationError("There is nothing to aggregate: no update was added.")
         mean = self._mean.mean()
         learned = moved_by(self._learning, mean)
-        residuals = {layer: self._new_residual(layer, mean) for layer in self._layers}
+        residuals = self._new_residuals(mean)
         if self._residual is not None:
             residuals = {
                 layer: stacked([pair_of(self._residual, layer), pair])
@@ -106,15 +101,21 @@ class FedEx:
             error=error,
         )
 
-    def _new_residual(self, layer: str, mean: Adapter) -> Pair:
-        """This round's residual of one layer, without the scale."""
+    def _new_residuals(self, mean: Adapter) -> dict[str, Pair]:
+        """This round's residual of every layer, without the scale."""
         if self._products is None:
-            pairs = [pair_of(delta, layer) for delta, _ in self._kept]
-            return residual(pairs, [weight / self._weights for _, weight in self._kept])
+            total = sum(weight for _, weight in self._kept)
+            shares = [weight / total for _, weight in self._kept]
+            return {
+                layer: residual([pair_of(u.delta, layer) for u, _ in self._kept], shares)
+                for layer in self._layers
+            }
         # (B_k - Bm)(A_k - Am) summed up is sum p_k dB_k dA_k - dBm dAm
-        a, b = self._products[layer].pair()
-        d_a, d_b = pair_of(mean, layer)
-        return stacked([(a, b / self._weights), (d_a, -d_b)])
+        found = {}
+        for layer, pair in self._products.pairs().items():
+            d_a, d_b = pair_of(mean, layer)
+            found[layer] = stacked([pair, (d_a, -d_b)])
+        return found
 
 
 def residual(pairs: Sequence[Pair], shares: Sequence[float]) -> Pair:

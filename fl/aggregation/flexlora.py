@@ -16,10 +16,9 @@ import numpy as np
 from fl.aggregation.aggregator import Aggregated, Inputs
 from fl.aggregation.layers import Matrix, Pair, adapter_of, check_update, layers_of, pair_of
 from fl.aggregation.method import Method
-from fl.aggregation.product_sum import ProductSum
+from fl.aggregation.product_sum import ProductMean
 from fl.aggregation.svd import Decomposed, decompose
 from fl.aggregation.turn import BOTH
-from fl.errors import FederationError
 from fl.sharing import part_spec
 from fl.update import AdapterUpdate
 
@@ -27,39 +26,32 @@ NOTHING = 1e-7  # of the largest singular value; what is smaller is rounding
 
 
 class FlexLora:
-    """Sums of the sites' products, layer by layer."""
+    """Means of the sites' products, layer by layer."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
-        self._layers = layers_of(inputs.release)
-        self._sums = {layer: ProductSum() for layer in self._layers}
-        self._weights = 0.0
+        self._mean = ProductMean()
 
     def add(self, update: AdapterUpdate, *, weight: float | None = None) -> None:
         """Rebuild the site's pair, A_g + dA and B_g + dB of its directions, and add its product."""
         release, rank = self._inputs.release, self._inputs.rank
         check_update(update, release, factors="AB", rank=rank, mixed=True)
-        weight = float(update.num_examples if weight is None else weight)
-        assert 0 < weight < math.inf, weight
-        self._weights += weight
         directions, fold = update.delta.spec.rank, update.delta.spec.scale / release.spec.scale
-        for layer in self._layers:
+        pairs: dict[str, Pair] = {}
+        for layer in layers_of(release):
             a_g, b_g = pair_of(release, layer)
             d_a, d_b = pair_of(update.delta, layer)
             # With a scale of its own, a site starts from B_g s / s_k, so that the product is ours.
-            b_k = b_g[:, :directions] / fold + d_b
-            self._sums[layer].add((a_g[:directions] + d_a, b_k), weight * fold)
+            pairs[layer] = (a_g[:directions] + d_a, b_g[:, :directions] + d_b * fold)
+        self._mean.add(pairs, update, weight=weight)
 
     def finish(self) -> Aggregated:
         """The best release of rank r."""
-        if self._weights <= 0:
-            raise FederationError("There is nothing to aggregate: no update was added.")
         release, rank = self._inputs.release, self._inputs.rank
         pairs: dict[str, Pair] = {}
         lost = total = 0.0
-        for layer in self._layers:
-            a, b = self._sums[layer].pair()
-            found = decompose((a, b / self._weights))
+        for layer, pair in self._mean.pairs().items():
+            found = decompose(pair)
             pairs[layer] = _able_to_learn(found, rank, pair_of(release, layer)[0])
             lost += found.lost_squared(rank)
             total += float(np.sum(found.sizes**2))

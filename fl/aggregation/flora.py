@@ -21,14 +21,12 @@ from fl.aggregation.layers import (
     check_update,
     layers_of,
     pair_of,
-    squared_norm,
     stacked,
 )
 from fl.aggregation.method import Method
-from fl.aggregation.product_sum import ProductSum
+from fl.aggregation.product_sum import ProductMean
 from fl.aggregation.svd import decompose
 from fl.aggregation.turn import NEW_PAIR
-from fl.errors import FederationError
 from fl.sharing import part_spec
 from fl.update import AdapterUpdate
 
@@ -38,31 +36,25 @@ class Flora:
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
-        self._layers = layers_of(inputs.release)
-        self._sums = {layer: ProductSum() for layer in self._layers}
-        self._weights = 0.0
+        self._mean = ProductMean()
 
     def add(self, update: AdapterUpdate, *, weight: float | None = None) -> None:
         """Add a site's pair; its own alpha / rank is folded into B."""
         release, rank = self._inputs.release, self._inputs.rank
         check_update(update, release, factors="AB", rank=rank, mixed=True)
-        weight = float(update.num_examples if weight is None else weight)
-        assert 0 < weight < math.inf, weight
-        self._weights += weight
         fold = update.delta.spec.scale / release.spec.scale
-        for layer in self._layers:
-            self._sums[layer].add(pair_of(update.delta, layer), weight * fold)
+        pairs = {layer: pair_of(update.delta, layer) for layer in layers_of(release)}
+        folded = {layer: (a, b * fold) for layer, (a, b) in pairs.items()}
+        self._mean.add(folded, update, weight=weight)
 
     def finish(self) -> Aggregated:
         """Release and round in one stack, within the rank limit."""
-        if self._weights <= 0:
-            raise FederationError("There is nothing to aggregate: no update was added.")
-        whole: dict[str, Pair] = {}
-        for layer in self._layers:
-            a, b = self._sums[layer].pair()
-            whole[layer] = stacked([pair_of(self._inputs.release, layer), (a, b / self._weights)])
-        whole = without_empty(whole)
-        shared, error = within(whole, self._inputs.release, limit=self._inputs.rank_limit)
+        release = self._inputs.release
+        whole = {
+            layer: stacked([pair_of(release, layer), pair])
+            for layer, pair in self._mean.pairs().items()
+        }
+        shared, error = within(without_empty(whole), release, limit=self._inputs.rank_limit)
         measured = error if self._inputs.measure_error else math.nan
         return Aggregated(shared=shared, delta=None, error=measured)
 
@@ -100,11 +92,6 @@ def padded(pair: Pair, rank: int) -> Pair:
     a, b = pair
     more = rank - len(a)
     return np.pad(a, ((0, more), (0, 0))), np.pad(b, ((0, 0), (0, more)))
-
-
-def total_norm(pairs: dict[str, Pair]) -> float:
-    """The Frobenius norm over all layers."""
-    return math.sqrt(sum(squared_norm(pair) for pair in pairs.values()))
 
 
 FLORA = Method(

@@ -6,10 +6,15 @@ grows with the number of sites. A dense M is the pair (I, M). What waits is kept
 was sent; products and their sum are in float64.
 """
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
 
 from fl.adapter import Array
 from fl.aggregation.layers import Matrix, Pair
+from fl.errors import FederationError
+from fl.update import AdapterUpdate
 
 _TOGETHER = 128  # directions that are multiplied at once when the sum is dense; fewer are slower
 
@@ -53,3 +58,28 @@ class ProductSum:
             self._dense += product
         self._waiting.clear()
         self._directions = 0
+
+
+class ProductMean:
+    """sum p_k B_k A_k of all layers, p_k the updates' shares of the weight."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, ProductSum] = {}
+        self._weights = 0.0
+
+    def add(
+        self, pairs: Mapping[str, Pair], update: AdapterUpdate, *, weight: float | None = None
+    ) -> None:
+        """Add the pairs of an update; its weight is num_examples unless another is given."""
+        weight = float(update.num_examples if weight is None else weight)
+        assert 0 < weight < math.inf, weight
+        self._weights += weight
+        for layer, pair in pairs.items():
+            self._sums.setdefault(layer, ProductSum()).add(pair, weight)
+
+    def pairs(self) -> dict[str, Pair]:
+        """The mean of every layer as one pair. Raises FederationError when nothing was added."""
+        if self._weights <= 0:
+            raise FederationError("There is nothing to aggregate: no update was added.")
+        found = {layer: products.pair() for layer, products in self._sums.items()}
+        return {layer: (a, b / self._weights) for layer, (a, b) in found.items()}
