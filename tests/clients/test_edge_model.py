@@ -29,14 +29,17 @@ PROMPTS = (
 )
 
 
-def drawn(model: EdgeModel, *, seed: int = 0) -> Adapter:
-    """An adapter whose every entry matters, B included."""
+def of_rank(model: EdgeModel, rank: int, *, seed: int) -> Adapter:
+    """An adapter of a rank with the model's scale, every entry mattering, B included."""
+    first = initial_adapter(part_spec(model.spec, rank), model.base.layers, seed=seed)
     rng = np.random.default_rng(seed)
-    tensors = {
-        name: rng.normal(0, 0.3, tensor.shape).astype(np.float32)
-        for name, tensor in model.adapter().tensors.items()
-    }
-    return Adapter(spec=model.spec, tensors=tensors)
+    tensors = {n: rng.normal(0, 0.3, t.shape).astype(np.float32) for n, t in first.tensors.items()}
+    return Adapter(spec=first.spec, tensors=tensors)
+
+
+def drawn(model: EdgeModel, *, seed: int = 0) -> Adapter:
+    """One of the model's own rank, whatever rank another test left in it."""
+    return of_rank(model, model.spec.rank, seed=seed)
 
 
 def opened(folder: Path, targets: tuple[str, ...], *, rank: int = 3) -> EdgeModel:
@@ -94,14 +97,6 @@ def test_a_second_adapter_leaves_nothing_of_the_first(model: EdgeModel) -> None:
     assert not torch.allclose(logits(model, ids), alone, atol=1e-2)
     model.set_adapter(drawn(model, seed=1))
     assert torch.equal(logits(model, ids), alone)
-
-
-def of_rank(model: EdgeModel, rank: int, *, seed: int) -> Adapter:
-    """An adapter of another rank with the model's scale, every entry mattering."""
-    first = initial_adapter(part_spec(model.spec, rank), model.base.layers, seed=seed)
-    rng = np.random.default_rng(seed)
-    tensors = {n: rng.normal(0, 0.3, t.shape).astype(np.float32) for n, t in first.tensors.items()}
-    return Adapter(spec=first.spec, tensors=tensors)
 
 
 def test_the_rank_is_the_adapters_and_directions_may_be_weighted(model: EdgeModel) -> None:
