@@ -149,6 +149,8 @@ class StudySettings:
     central_steps: int
     answers: bool
     small_book: int
+    arms: list[str]
+    drifts: list[str]
     learning_rates: list[float]
     low_rounds: int
     low_steps: int

@@ -1,9 +1,11 @@
 """What is compared: baselines that need no federation, and methods with their personal part."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fl.aggregation import METHODS
+from fl.errors import SettingsError
 from fl.settings import Settings
 
 DRIFTS = ("low", "high")
@@ -42,6 +44,21 @@ ARMS: Sequence[Arm] = (
 def arm(name: str) -> Arm:
     """The arm of this name."""
     return next(one for one in ARMS if one.name == name)
+
+
+def wanted_arms(settings: Settings) -> list[Arm]:
+    """The arms and kinds of round that are asked for exist. Raises SettingsError."""
+    for found, known, key in (
+        (settings.study.arms, [one.name for one in ARMS], "study.arms"),
+        (settings.study.drifts, DRIFTS, "study.drifts"),
+    ):
+        for name in found:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean '{near[0]}'?" if near else ""
+                raise SettingsError(f"{key} are of {', '.join(known)}; found '{name}'.{hint}")
+    names = settings.study.arms or [one.name for one in ARMS]
+    return [one for one in ARMS if one.name in names]
 
 
 def settings_of(

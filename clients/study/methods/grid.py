@@ -16,12 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from clients.prompts.synthesis import book_path
 from clients.study.measure import workers
-from clients.study.methods.arms import ARMS, BASE, DRIFTS, Arm
+from clients.study.methods.arms import BASE, DRIFTS, Arm, wanted_arms
 from clients.study.methods.results import Job, Run, read_run, write_run
 from clients.study.methods.run import run_job
 from fl.base_model import base_folder, read_base
 from fl.settings import Settings
 from fl.site_list import federated_sites
+
+CHOOSES = ("arms", "drifts")  # which runs there are, not what one of them is
 
 
 def measure_methods(settings: Settings, folder: Path, console: Console) -> list[Run]:
@@ -29,6 +31,7 @@ def measure_methods(settings: Settings, folder: Path, console: Console) -> list[
 
     Runs lie in `folder`, one file each; a study that was stopped goes on.
     """
+    arms = wanted_arms(settings)
     folder.mkdir(parents=True, exist_ok=True)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     done: dict[Job, Run] = {}
@@ -37,7 +40,7 @@ def measure_methods(settings: Settings, folder: Path, console: Console) -> list[
         Progress(*columns, TimeElapsedColumn(), console=console) as progress,
         workers(settings.workers) as pool,
     ):
-        first = [job for one in ARMS for job in first_jobs(settings, one)]
+        first = [job for one in arms for job in first_jobs(settings, one)]
         bar = progress.add_task("learning rates, first seed", total=len(first))
 
         def carry_out(jobs: Sequence[Job]) -> None:
@@ -54,7 +57,7 @@ def measure_methods(settings: Settings, folder: Path, console: Console) -> list[
                 progress.advance(bar)
 
         carry_out(first)
-        kinds = [(one.name, drift) for one in ARMS for drift in drifts_of(one)]
+        kinds = [(one.name, drift) for one in arms for drift in drifts_of(settings, one)]
         beyond = [
             job
             for name, drift in kinds
@@ -81,7 +84,7 @@ def runs_folder(settings: Settings) -> Path:
     base = read_base(base_folder(settings, "edge"), settings.learning.target_modules)
     decides = [
         asdict(settings.learning),
-        asdict(settings.study),
+        {k: v for k, v in asdict(settings.study).items() if k not in CHOOSES},
         settings.asking.enriched_tokens,
         base.fingerprint,
         [(site.id, _digest(book_path(settings, site))) for site in sites],
@@ -95,9 +98,9 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def drifts_of(one: Arm) -> Sequence[str]:
+def drifts_of(settings: Settings, one: Arm) -> Sequence[str]:
     """Baselines have no rounds, so drift is nothing to them."""
-    return DRIFTS if one.federated else DRIFTS[:1]
+    return [d for d in DRIFTS if d in settings.study.drifts] if one.federated else DRIFTS[:1]
 
 
 def first_jobs(settings: Settings, one: Arm) -> list[Job]:
@@ -105,7 +108,7 @@ def first_jobs(settings: Settings, one: Arm) -> list[Job]:
     rates = settings.study.learning_rates
     return [
         Job(arm=one.name, drift=drift, learning_rate=rate, seed=settings.seed)
-        for drift in drifts_of(one)
+        for drift in drifts_of(settings, one)
         for rate in (rates[:1] if one.name == BASE else rates)
     ]
 

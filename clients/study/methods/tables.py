@@ -35,11 +35,12 @@ def markdown(runs: Sequence[Run], study: StudySettings) -> str:
         "the best of the grid on the same held-out records, with the first seed; * marks one at "
         "the edge of the grid. MB: up and down, of one site, over all rounds.",
     ]
-    for drift in DRIFTS:
+    drifts = [d for d in DRIFTS if any(run.job.drift == d for run in runs)]
+    for drift in drifts:
         arms = chosen_arms(runs, drift)
         if any(arm.arm not in BASELINES for arm in arms):
             parts += [f"## {_title(drift, study)}\n\n{_arms(arms)}", _equal_bytes(arms)]
-    parts.append(_sites(chosen_arms(runs, "low")))
+    parts.append(f"## NLL by site, {drifts[0]} drift\n\n{_sites(chosen_arms(runs, drifts[0]))}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -88,7 +89,7 @@ def _sites(arms: Sequence[Chosen]) -> str:
         rows.append(
             [arm.arm, *(f"{sum(s.nll for s in mine) / len(mine):.3f}" for mine in scores.values())]
         )
-    return "## NLL by site, low drift\n\n" + table(header, rows)
+    return table(header, rows)
 
 
 def _has(arms: Sequence[Chosen], kind: str) -> bool:

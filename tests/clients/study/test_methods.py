@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from clients.study.methods.arms import ARMS, BASE, CENTRAL, LOCAL, settings_of
+from clients.study.methods.arms import ARMS, BASE, CENTRAL, LOCAL, settings_of, wanted_arms
 from clients.study.methods.chosen import chosen_arms, megabytes, nll_within, per_character
 from clients.study.methods.figures import picture
 from clients.study.methods.grid import best_rate, beyond_edge, measure_methods, runs_folder
 from clients.study.methods.results import Job, RoundPoint, Run, SiteScore, as_json, from_json
 from clients.study.methods.tables import markdown
+from fl.errors import SettingsError
 from fl.settings import load
 from tests.walks.tiny_federation import CANARY, make_tiny_federation
 
@@ -83,6 +84,20 @@ def test_mixed_ranks_only_where_the_method_takes_them() -> None:
             assert own.learning.rank == (16 if mixed else 8)
             # the scale is the same everywhere
             assert own.learning.alpha / own.learning.rank == 2.0
+
+
+def test_arms_and_drifts_are_chosen_by_name() -> None:
+    settings = load(["study.arms=[dual,local-only]", "study.drifts=[high]"])
+    assert [one.name for one in wanted_arms(settings)] == ["local-only", "dual"]
+    assert wanted_arms(load()) == list(ARMS)
+    for wrong, says in (
+        ("study.arms=[fedav]", "Did you mean 'fedavg'"),
+        ("study.drifts=[hihg]", "Did you mean 'high'"),
+    ):
+        with pytest.raises(SettingsError, match=says):
+            wanted_arms(load([wrong]))
+    runs = [run("dual", 2.0, drift="high")]
+    assert "## NLL by site, high drift" in markdown(runs, settings.study)
 
 
 def test_a_tiny_study_measures_every_arm_and_goes_on_where_it_was(tmp_path: Path) -> None:
