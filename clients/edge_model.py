@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clients.base_network import end_id, load_network, load_tokenizer, rows_out, twin
-from clients.lean_layers import Gate, LeanLayer, NeededRows
+from clients.base_network import end_id, load_network, load_tokenizer, twin
+from clients.lean_layers import Gate, LeanLayer, install_lean_layers, install_needed_rows
 from clients.writing import Writer, check_fits, token_ids
 from fl.adapter import A_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec
 from fl.base_model import BaseModel, base_folder, read_base
@@ -55,9 +55,9 @@ class EdgeModel:
         self._network = network
         self._head = network.get_output_embeddings()
         self._lean_head = LeanLayer(self._head.weight, self._head.bias, self.gate)
-        self._lean = _install_lean_layers(network.base_model, spec.scale, self.gate)
+        self._lean = install_lean_layers(network.base_model, _ADAPTER, spec.scale, self.gate)
         self._weights: Tensor | None = None  # (r,), of the directions; None counts each once
-        self._last_feed_forward = _install_needed_rows(network.base_model)
+        self._last_feed_forward = install_needed_rows(network.base_model)
 
     # --- the adapter ---
 
@@ -223,33 +223,3 @@ def _check_layers(parameters: Mapping[str, nn.Parameter], base: BaseModel) -> No
             f"{base.folder}: PEFT adapts {len(adapted)} layers, its files name "
             f"{len(base.layers)}; the first that differs is {odd[0]}."
         )
-
-
-def _install_lean_layers(body: nn.Module, scale: float, gate: Gate) -> list[LeanLayer]:
-    """Give every linear layer of the transformer body a lean forward; PEFT keeps the parameters.
-
-    Returns the adapted ones.
-    """
-    from peft.tuners.lora import LoraLayer
-    from transformers.pytorch_utils import Conv1D
-
-    adapted = []
-    for module in [m for m in body.modules() if isinstance(m, LoraLayer | nn.Linear | Conv1D)]:
-        plain = module.get_base_layer() if isinstance(module, LoraLayer) else module
-        if plain.weight.requires_grad:
-            continue  # lora_A and lora_B are linear layers too
-        lean = LeanLayer(rows_out(plain), plain.bias, gate)
-        if isinstance(module, LoraLayer):
-            lean.adapt(module.lora_A[_ADAPTER].weight, module.lora_B[_ADAPTER].weight, scale=scale)
-            adapted.append(lean)
-        module.forward = lean  # type: ignore[method-assign]
-    return adapted
-
-
-def _install_needed_rows(body: nn.Module) -> NeededRows:
-    """Let the last block's feed-forward part leave out rows; GPT-2 and LLaMA both call it mlp."""
-    found = [module for name, module in body.named_modules() if name.endswith(".mlp")]
-    needed = NeededRows(found[-1].forward if found else nn.Identity())
-    if found:
-        found[-1].forward = needed
-    return needed

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clients.base_network import rows_out
+
 BFLOAT16 = torch.bfloat16
 
 
@@ -136,3 +138,33 @@ class _LowRankLinear(torch.autograd.Function):
             grad_x = (grad_rows @ weight).addmm_(grad_narrow, a_cast)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         return grad_x, None, None, grad_a, grad_b, None, None
+
+
+def install_lean_layers(body: nn.Module, adapter: str, scale: float, gate: Gate) -> list[LeanLayer]:
+    """Give every linear layer of the transformer body a lean forward; PEFT keeps the parameters.
+
+    `adapter` is PEFT's name for the one there is. Returns the adapted layers.
+    """
+    from peft.tuners.lora import LoraLayer
+    from transformers.pytorch_utils import Conv1D
+
+    adapted = []
+    for module in [m for m in body.modules() if isinstance(m, LoraLayer | nn.Linear | Conv1D)]:
+        plain = module.get_base_layer() if isinstance(module, LoraLayer) else module
+        if plain.weight.requires_grad:
+            continue  # lora_A and lora_B are linear layers too
+        lean = LeanLayer(rows_out(plain), plain.bias, gate)
+        if isinstance(module, LoraLayer):
+            lean.adapt(module.lora_A[adapter].weight, module.lora_B[adapter].weight, scale=scale)
+            adapted.append(lean)
+        module.forward = lean  # type: ignore[method-assign]
+    return adapted
+
+
+def install_needed_rows(body: nn.Module) -> NeededRows:
+    """Let the last block's feed-forward part leave out rows; GPT-2 and LLaMA both call it mlp."""
+    found = [module for name, module in body.named_modules() if name.endswith(".mlp")]
+    needed = NeededRows(found[-1].forward if found else nn.Identity())
+    if found:
+        found[-1].forward = needed
+    return needed

@@ -8,10 +8,8 @@ not exactly what was written here; whether its values are acceptable is admissio
 
 import json
 import re
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,6 @@ from fl.known_tensors import filled, layer_sizes, to_send
 from fl.release import AdapterRelease, Delivery, Judgement
 from fl.release_file import SentRelease
 from fl.rounds import RoundPlan
-from fl.settings import DEFAULT_CONFIG, Settings, load
 from fl.update import AdapterUpdate
 from fl.uplink import UPLINKS, Packed, pack, unpack
 
@@ -42,27 +39,6 @@ _TENSORS_OF = {"delta", "packed"}  # fields of an update that are no JSON
 _JSON = "json"
 _ARRAYS = "adapter"
 _EXCEPTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
-
-# --- run config: everybody's settings -------------------------------------------------------------
-
-
-def run_settings(run_config: Mapping[str, object]) -> Settings:
-    """The settings a Flower run was started with: a YAML file and key=value overrides.
-
-    Raises SettingsError. Cached, because a simulation worker asks for them at every message.
-    """
-    return _load(str(run_config.get("config", "")), str(run_config.get("overrides", "")))
-
-
-def join_overrides(arguments: Sequence[str]) -> str:
-    """key=value arguments as the one string of the run config; quoted as in a shell."""
-    return shlex.join(arguments)
-
-
-@lru_cache(maxsize=4)
-def _load(config: str, overrides: str) -> Settings:
-    return load(shlex.split(overrides), config=config or DEFAULT_CONFIG)
 
 
 # --- roll call: which sites does a node host? -----------------------------------------------------

@@ -35,7 +35,7 @@ _GRPC = (
 AT_THE_RIM = {
     "flwr": ("fl.flower_records", "clients.learning.flower_app", "server.federation"),
     "omegaconf": ("fl.settings",),
-    "peft": ("clients.edge_model", "server.tuning"),
+    "peft": ("clients.edge_model", "clients.lean_layers", "server.tuning"),
     "ray": (),
     "grpc": _GRPC,
     "grpc_health": _GRPC,
@@ -54,6 +54,8 @@ AT_THE_RIM = {
         "server",
     ),
     "psutil": ("fl.process_group",),
+    "matplotlib": ("clients.study.methods.figures", "server.report.figures"),
+    "tensorboard": ("server.federation.tensorboard",),
 }
 FORBIDDEN_FILES = ("utils", "common", "helpers", "manager")
 

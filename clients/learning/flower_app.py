@@ -27,8 +27,8 @@ from fl.flower_records import (
     records_from_parts,
     records_to_parts,
     roll_call_records,
-    run_settings,
 )
+from fl.run_config import run_settings
 from fl.settings import Settings
 from fl.signing import cloud_key
 from fl.site import Site

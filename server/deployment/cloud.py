@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fl.errors import FederationError
 from fl.flower_command import free_port
-from fl.flower_records import join_overrides
 from fl.process_group import ProcessGroup, runs
+from fl.run_config import join_overrides
 from fl.settings import Settings, home
 from server.federation.follower import Follower
 from server.federation.strategy import STOPPED

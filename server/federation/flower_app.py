@@ -10,7 +10,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fl.errors import FederationError
-from fl.flower_records import run_settings
+from fl.run_config import run_settings
 from fl.settings import Settings
 from server.federation.readiness import require_model
 from server.federation.strategy import federate

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from fl.errors import FederationError
 from fl.flower_command import free_port
-from fl.flower_records import join_overrides
 from fl.process_group import ProcessGroup, end_orphans
+from fl.run_config import join_overrides
 from fl.settings import Settings, home
 from fl.site_list import federated_sites
 from server.federation.follower import Follower

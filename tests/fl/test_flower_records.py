@@ -14,7 +14,6 @@ from fl.flower_records import (
     SITE_FAILED,
     delivery_records,
     failure_reason,
-    join_overrides,
     judgement_records,
     plan_records,
     read_delivery,
@@ -26,10 +25,10 @@ from fl.flower_records import (
     records_from_parts,
     records_to_parts,
     roll_call_records,
-    run_settings,
     update_records,
 )
 from fl.release import Delivery, Judgement
+from fl.run_config import join_overrides, run_settings
 from tests.fl.adapters import drawn, update
 from tests.fl.plans import fedavg_plan
 from tests.fl.releases import CLOUD_KEY, OTHER_CLOUD_KEY, signed

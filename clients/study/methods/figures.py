@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from clients.study.methods.arms import BASELINES, DRIFTS
 from clients.study.methods.chosen import Chosen, chosen_arms, worst
@@ -80,6 +81,9 @@ def _curves(axes: Any, arms: Sequence[Chosen], drift: str) -> None:
                 transform=axes.get_yaxis_transform(),
             )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("MB up and down, one site, all rounds so far", fontsize=8)
     axes.set_title(f"{drift} drift: NLL against bytes, first seed", fontsize=10)
     axes.legend(fontsize=7, ncols=2, frameon=False)

@@ -32,10 +32,10 @@ from fl.flower_records import (
     read_update,
     records_to_parts,
     roll_call_records,
-    run_settings,
     update_records,
 )
 from fl.release import Delivery, Judgement
+from fl.run_config import run_settings
 from fl.settings import Settings
 from fl.signing import SIGNING_PUB
 from fl.site_list import federated_sites, site_folder
