@@ -1,5 +1,6 @@
 """Train the adapter in place on a site's records: the inner loop of everything a site learns."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from clients.learning.batching import TokenBatch, encode, token_batches
 from clients.learning.completion_loss import completion_loss
 from clients.prompts.record import PromptRecord
 from fl.adapter import A_SUFFIX, Array
+from fl.errors import FederationError
 
 WARM_UP_STEPS = 4  # or a tenth of all steps, whichever is more
 
@@ -69,7 +71,8 @@ def train(
     `still` are the directions that do not move. `on_step(step, loss)` is told each step's loss in
     nats per token; it may use the model if it leaves the adapter as it was, bit for bit. The same
     adapter, records and arguments give the same bytes (at the same number of threads), whatever
-    happens between the steps and, at the model's gate, in the middle of them.
+    happens between the steps and, at the model's gate, in the middle of them. Raises
+    FederationError where the adapter or a loss is no number any more.
     """
     started = time.perf_counter()
     encoded = [encode(model, record, max_tokens=max_tokens) for record in records]
@@ -92,18 +95,29 @@ def train(
         nn.utils.clip_grad_norm_(parameters.values(), clip_norm)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        nats += loss.item() * len(batch.targets)
+        if not math.isfinite(step_loss := loss.item()):
+            raise _diverged(step, learning_rate)
+        nats += step_loss * len(batch.targets)
         targets += len(batch.targets)
         tokens += batch.tokens
         computed += batch.ids.numel()
         if on_step is not None:
-            on_step(step, loss.item())
+            on_step(step, step_loss)
+    if not all(torch.isfinite(parameter).all() for parameter in parameters.values()):
+        raise _diverged(steps, learning_rate)
     return TrainingResult(
         loss_nats_per_token=nats / targets,
         steps=steps,
         tokens=tokens,
         padding_share=1.0 - tokens / computed,
         seconds=time.perf_counter() - started,
+    )
+
+
+def _diverged(step: int, learning_rate: float) -> FederationError:
+    return FederationError(
+        f"Training diverged in step {step}: the loss or the adapter is no number any more. Nothing "
+        f"of it was kept; lower learning.learning_rate, which is {learning_rate:g}."
     )
 
 

@@ -16,7 +16,7 @@ from clients.learning.judging import WORST_LOSS, judge
 from clients.learning.settling import settle
 from fl import adapter_file
 from fl.adapter import Adapter, add, digest, norm
-from fl.errors import AdapterError, BookError
+from fl.errors import AdapterError, BookError, FederationError
 from fl.release import Judgement
 from fl.settings import Settings
 from fl.sharing import join
@@ -96,6 +96,20 @@ def test_a_round_done_again_gives_the_same_bytes(settings: Settings) -> None:
     assert replace(again, delta=second.delta, seconds=second.seconds) == second
     assert replace(settled_again, seconds=settled.seconds) == settled
     assert parts_on(edge_site.shelf) == after
+
+
+@pytest.mark.parametrize("steps", [1, 8])
+def test_a_training_that_diverges_leaves_the_site_as_it_was(settings: Settings, steps: int) -> None:
+    """After one step the loss was still a number; after more of them it is none."""
+    edge_site, release = site(settings), first_release(settings)
+    contribute(tiny_plan(), release, edge_site)
+    before = parts_on(edge_site.shelf)
+    wild = replace(tiny_plan(round_number=2, release_number=0, steps=steps), learning_rate=1e39)
+    for training in (contribute, settle):
+        with pytest.raises(FederationError, match="Training diverged in step"):
+            training(wild, release, edge_site)
+        assert parts_on(edge_site.shelf) == before
+    contribute(tiny_plan(round_number=2, release_number=0), release, edge_site)
 
 
 def test_a_candidate_is_judged_beside_the_current_release(settings: Settings) -> None:
