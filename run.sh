@@ -12,6 +12,7 @@ usage() {
 ./run.sh VERB [key=value ...]    one step
 
   setup        reads pyproject.toml and configs/constraints.txt; writes .venv
+               (./run.sh setup EXTRA: with tensorboard, gguf, llama or test as well)
   foundation   reads the public corpus; writes var/foundation: the small edge and cloud model
   books        reads the demo world; writes var/NAME-SEED/sites: prompt books and place cards
   simulate     reads the edge model and the books; writes var/NAME-SEED/federations and the shelves
@@ -203,7 +204,12 @@ setup_verb() {
     usage
     return
   fi
-  setup
+  local extra=${1:-}
+  if [[ $# -gt 1 ]] || [[ -n "$extra" && ! "$extra" =~ ^(tensorboard|gguf|llama|test)$ ]]; then
+    echo "./run.sh setup takes nothing, or one of tensorboard, gguf, llama and test; found: $*" >&2
+    exit 2
+  fi
+  setup "$extra"
   echo "$VENV is ready."
 }
 

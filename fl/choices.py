@@ -1,10 +1,13 @@
 """What the settings choose among the things that do not all go together."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from fl.aggregation.compatibility import Choice, require
+from fl.aggregation.robust import updates_needed
+from fl.errors import SettingsError
 from fl.settings import Settings, load
-from fl.site_list import ranks_may_differ
+from fl.site_list import federated_sites, ranks_may_differ
 
 
 def choice(settings: Settings) -> Choice:
@@ -31,6 +34,24 @@ def load_fitting(
     Raises SettingsError.
     """
     settings = load(arguments)
-    for text in require(choice(settings)):
+    for text in (*require(choice(settings)), *doubtful_quorum(settings)):
         warn(text)
     return settings
+
+
+def doubtful_quorum(settings: Settings) -> list[str]:
+    """Whether the robust rule may get too few updates; SettingsError where it always will."""
+    federation, sites = settings.federation, len(federated_sites(settings))
+    needed = updates_needed(federation.robust, federation.robust_bad)
+    said = (
+        f"federation.robust={federation.robust} against federation.robust_bad="
+        f"{federation.robust_bad} needs the updates of {needed} sites"
+    )
+    if sites < needed:
+        raise SettingsError(f"{said}, there are {sites}. Lower robust_bad, or add sites.")
+    if (quorum := math.ceil(federation.quorum * sites)) < needed:
+        return [
+            f"{said}, and a round may go on with {quorum}: it would be tried again. Raise "
+            "federation.quorum."
+        ]
+    return []

@@ -41,6 +41,16 @@ def test_an_unknown_verb_is_wrong_use() -> None:
     assert "There is no verb 'simulte'" in refused.stderr
 
 
+def test_setup_knows_its_extras() -> None:
+    import tomllib
+
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    refused = run_sh("setup", "tensorbord")
+    assert refused.returncode == 2
+    for extra in project["optional-dependencies"]:
+        assert extra in refused.stderr
+
+
 def test_no_package_index_is_named() -> None:
     for file in ("run.sh", ".ci/run", "pyproject.toml", "configs/constraints.txt"):
         assert not re.search(r"https?://|index-url", (PROJECT / file).read_text()), file

@@ -30,6 +30,11 @@ RULES = ("norm_bound", "multi_krum", "trimmed_mean")
 _HALVINGS = 60  # of the interval in which a length is sought
 
 
+def updates_needed(rule: str, bad: int) -> int:
+    """The fewest updates that a rule can withstand `bad` bad ones among."""
+    return {"multi_krum": 2 * bad + 3, "trimmed_mean": 2 * bad + 1}.get(rule, 1) if bad else 1
+
+
 def robust(
     inner_: Aggregator, rule: str, release: Adapter, turn: Turn, *, bad: int, norm_bound: float
 ) -> Aggregator:
@@ -82,8 +87,7 @@ class _Robust:
     def _select(self, distances: Matrix) -> dict[str, str]:
         """Whom multi_krum or trimmed_mean leaves out, and why."""
         count, bad, scale = len(self._held), self._bad, self._release.spec.scale
-        krum = self._rule == "multi_krum"
-        needed = 2 * bad + 3 if krum else 2 * bad + 1
+        krum, needed = self._rule == "multi_krum", updates_needed(self._rule, bad)
         if count < needed:
             raise FederationError(
                 f"federation.robust={self._rule} against {bad} bad sites needs the updates of at "

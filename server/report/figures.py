@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from fl.rounds import RoundReport
 
 # Okabe and Ito's palette: told apart by colour-blind readers too
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MOST_NAMED = 10  # sites with a line of their own and a name
 EXACT = 1e-8  # what an exact round is drawn at, on a log axis
 
@@ -60,7 +60,8 @@ def _losses(axes: Any, reports: Sequence[RoundReport]) -> None:
     numbers = [report.round_number for report in reports]
     means = [report.mean_heldout_loss for report in reports]
     axes.plot(numbers, means, color="black", linewidth=2.4, label="mean")
-    axes.margins(y=0.3)  # room for the names
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.5 * (high - low))  # room for the names
     axes.legend(fontsize=7, ncols=3, frameon=False, loc="upper right")
     _round_axis(axes, numbers)
 
@@ -87,9 +88,10 @@ def _errors(axes: Any, reports: Sequence[RoundReport]) -> None:
     drawn = [max(error, EXACT) if not math.isnan(error) else math.nan for error in errors]
     axes.plot(numbers, drawn, marker="o", color=COLOURS[1])
     axes.set_yscale("log")
-    axes.set_ylim(top=2)
+    smallest = min(error for error in drawn if not math.isnan(error))
+    axes.set_ylim(smallest / 3, 2)
+    axes.yaxis.set_major_formatter("{x:g}")
     if any(error <= EXACT for error in errors):
-        axes.set_ylim(bottom=EXACT / 3)
         axes.axhline(EXACT, color="#999999", linewidth=0.8, linestyle=":")
         axes.text(numbers[0], EXACT * 1.5, "exact", fontsize=8, color="#555555")
     _round_axis(axes, numbers)
@@ -126,8 +128,8 @@ def _norms(axes: Any, reports: Sequence[RoundReport]) -> None:
     axes.barh(range(len(sites)), [told.norms[site] for site in sites], color=colours)
     axes.set_yticks(range(len(sites)), sites, fontsize=7 if len(sites) <= 20 else 4)
     axes.invert_yaxis()
-    if dropped:
-        axes.set_xlabel("orange: dropped or shortened by the robust rule", fontsize=8)
+    orange = "; orange: dropped or shortened by the robust rule" if dropped else ""
+    axes.set_xlabel(f"Frobenius norm of s (B A), all layers{orange}", fontsize=8)
 
 
 def _seconds(axes: Any, reports: Sequence[RoundReport]) -> None:
@@ -143,14 +145,17 @@ def _seconds(axes: Any, reports: Sequence[RoundReport]) -> None:
     ):
         axes.bar(numbers, seconds, bottom=base, color=COLOURS[(2, 5, 1)[place]], label=name)
         base += np.array(seconds)
-    axes.margins(y=0.3)
+    axes.margins(y=0.4)
     ranks = [r.telemetry.effective_rank if r.telemetry else math.nan for r in reports]
     if not all(map(math.isnan, ranks)):
         other = axes.twinx()
         other.plot(numbers, ranks, color="black", marker="s", markersize=4, linewidth=1)
+        axes.plot(
+            [], [], color="black", marker="s", markersize=4, linewidth=1, label="rank (right)"
+        )
         other.set_ylim(0, 1.4 * max(r for r in ranks if not math.isnan(r)) or 1)
         other.set_ylabel("effective rank", fontsize=8)
-    axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper left")
+    axes.legend(fontsize=7, frameon=False, ncols=2, loc="upper left")
     _round_axis(axes, numbers)
 
 

@@ -12,8 +12,9 @@ from clients.study.methods.arms import BASELINES, DRIFTS
 from clients.study.methods.chosen import Chosen, chosen_arms, worst
 from clients.study.methods.results import Run
 
-# Okabe and Ito's palette, twice: told apart by colour-blind readers too
+# Okabe and Ito's palette, told apart by colour-blind readers too, and two for the dashed lines
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+DASHED = ("#6A3D9A", "#8B4513")
 MARKERS = "os^Dv<>pXh"
 
 
@@ -25,26 +26,31 @@ def picture(runs: Sequence[Run]) -> bytes:
     panels = figure.subplots(len(drifts), 2, squeeze=False, width_ratios=(1, 1.25))
     for row, drift in zip(panels, drifts, strict=True):
         arms = chosen_arms(runs, drift)
-        _bars(row[0], arms, drift)
+        _dots(row[0], arms, drift)
         _curves(row[1], arms, drift)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 
-def _bars(axes: Any, arms: Sequence[Chosen], drift: str) -> None:
-    """NLL at the end, mean over sites, with the spread over seeds; a tick at the worst site."""
+def _dots(axes: Any, arms: Sequence[Chosen], drift: str) -> None:
+    """NLL at the end: a dot for the mean over sites with the spread over seeds, a tick for the
+    worst site."""
     ordered = sorted(arms, key=lambda arm: arm.mean(lambda run: run.mean_nll) or 0.0)
     places = range(len(ordered))
     means = [arm.mean(lambda run: run.mean_nll) or 0.0 for arm in ordered]
     spreads = [arm.spread(lambda run: run.mean_nll) for arm in ordered]
-    colours = ["#bbbbbb" if arm.arm in BASELINES else COLOURS[0] for arm in ordered]
-    axes.barh(places, means, xerr=spreads, color=colours, error_kw={"linewidth": 1})
-    axes.plot([arm.mean(worst) or 0.0 for arm in ordered], places, "|", color="black", markersize=9)
+    for place, arm in enumerate(ordered):
+        colour = "#777777" if arm.arm in BASELINES else COLOURS[0]
+        axes.errorbar(means[place], place, xerr=spreads[place], fmt="o", color=colour, capsize=3)
+        axes.plot(arm.mean(worst) or 0.0, place, "|", color=colour, markersize=9)
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_yticks(places, [arm.arm for arm in ordered], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(left=0.9 * min(means))
-    axes.set_title(f"{drift} drift: held-out NLL, nats per token (tick: worst site)", fontsize=10)
+    axes.set_title(
+        f"{drift} drift: held-out NLL, nats per token (tick: worst site; grey: no federation)",
+        fontsize=10,
+    )
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -62,7 +68,7 @@ def _curves(axes: Any, arms: Sequence[Chosen], drift: str) -> None:
             marker=MARKERS[place % len(MARKERS)],
             markersize=4,
             linewidth=1.2,
-            color=COLOURS[place % len(COLOURS)],
+            color=(COLOURS + DASHED)[place % (len(COLOURS) + len(DASHED))],
             linestyle="-" if place < len(COLOURS) else "--",
             label=arm.arm,
         )
@@ -85,6 +91,7 @@ def _curves(axes: Any, arms: Sequence[Chosen], drift: str) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("MB up and down, one site, all rounds so far", fontsize=8)
-    axes.set_title(f"{drift} drift: NLL against bytes, first seed", fontsize=10)
+    said = "NLL against bytes, first seed; upright at the end: settling"
+    axes.set_title(f"{drift} drift: {said}", fontsize=10)
     axes.legend(fontsize=7, ncols=2, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
