@@ -3,7 +3,9 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
+from fl.choices import load_fitting
 from fl.settings import load
 
 PROJECT = Path(__file__).parents[1]
@@ -49,3 +51,21 @@ def test_every_command_is_a_verb_and_every_setting_exists() -> None:
         # paths of the reader's own are not there: their keys are checked, not their values
         keys = [w for w in words if re.fullmatch(r"[a-z_.]+=\S+", w) and "slow=" not in w]
         load([w for w in keys if not re.search("/models/|/etc/", w)])
+
+
+def test_the_choices_that_are_shown_go_together() -> None:
+    shown = re.findall(r"^\./run\.sh simulate (.+)$", README, re.MULTILINE)
+    assert len(shown) >= 3
+    for arguments in shown:
+        told: list[str] = []
+        load_fitting(arguments.split(), warn=told.append)
+        assert not any("quorum" in text for text in told)
+
+
+def test_the_library_is_used_as_shown() -> None:
+    block = (
+        README.split("The library is `fl/aggregation`")[1].split("```python\n")[1].split("```")[0]
+    )
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert (names["made"].shared.spec.rank, names["made"].error) == (24, 0.0)
