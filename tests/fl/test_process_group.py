@@ -94,7 +94,9 @@ def test_a_second_interrupt_leaves_nothing_running_either(tmp_path: Path) -> Non
     """Whoever is impatient presses Ctrl-C again while the first one is obeyed."""
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP
     verb = (
-        "import sys, time\nfrom pathlib import Path\nfrom fl.process_group import ProcessGroup\n"
+        # a suite that was started in the background hands down an ignored SIGINT
+        "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pathlib import Path\nfrom fl.process_group import ProcessGroup\n"
         f"with ProcessGroup(folder=Path({str(tmp_path / 'groups')!r}), "
         f"logs=Path({str(tmp_path)!r}), stop_s=1.5) as g:\n"
         f"    g.start('stubborn', [sys.executable, '-c', {stubborn!r}])\n"
