@@ -18,8 +18,9 @@ from clients.adapter_shelf import AdapterShelf
 from clients.capability import site_rank
 from fl.adapter import Adapter, initial_adapter
 from fl.aggregation import METHODS
+from fl.aggregation.compatibility import Choice, judge
 from fl.aggregation.dual import mixture
-from fl.errors import AdapterError
+from fl.errors import AdapterError, FederationError
 from fl.release import AdapterRelease
 from fl.settings import Settings
 from fl.sharing import factors_of, first_directions, join, part_spec
@@ -35,6 +36,28 @@ def kind(settings: Settings) -> Kind:
         return "instead" if settings.learning.ditto_lambda > 0 else "beside"
     named: Mapping[str, Kind] = {"none": "none", "local_b": "own B", "finetune": "copy"}
     return named[settings.personal]
+
+
+def require_fitting(method: str, settings: Settings) -> None:
+    """Raise FederationError unless the cloud's method goes with this site's personal part.
+
+    With another method than fedsa a site's own B would be part of what is sent.
+    """
+    learning = settings.learning
+    answer = judge(
+        Choice(
+            method=method,
+            personal=settings.personal,
+            ditto=learning.ditto_lambda > 0,
+            weighted=learning.personal_weight > 0,
+        )
+    )
+    if not answer.ok:
+        raise FederationError(
+            f"The cloud federates with method={method}, this site is set to personal="
+            f"{settings.personal}: {'; '.join(answer.reasons)}. Nothing was trained or sent; give "
+            "the site the cloud's settings."
+        )
 
 
 def release_view(release: AdapterRelease, rank: int) -> Adapter:

@@ -1,6 +1,5 @@
 """What the settings choose among the things that do not all go together."""
 
-import math
 from collections.abc import Callable, Sequence
 
 from fl.aggregation.compatibility import Choice, require
@@ -34,24 +33,19 @@ def load_fitting(
     Raises SettingsError.
     """
     settings = load(arguments)
-    for text in (*require(choice(settings)), *doubtful_quorum(settings)):
+    for text in require(choice(settings)):
         warn(text)
+    require_enough_sites(settings)
     return settings
 
 
-def doubtful_quorum(settings: Settings) -> list[str]:
-    """Whether the robust rule may get too few updates; SettingsError where it always will."""
+def require_enough_sites(settings: Settings) -> None:
+    """Raise SettingsError where a robust rule can never have the updates it needs."""
     federation, sites = settings.federation, len(federated_sites(settings))
     needed = updates_needed(federation.robust, federation.robust_bad)
-    said = (
-        f"federation.robust={federation.robust} against federation.robust_bad="
-        f"{federation.robust_bad} needs the updates of {needed} sites"
-    )
     if sites < needed:
-        raise SettingsError(f"{said}, there are {sites}. Lower robust_bad, or add sites.")
-    if (quorum := math.ceil(federation.quorum * sites)) < needed:
-        return [
-            f"{said}, and a round may go on with {quorum}: it would be tried again. Raise "
-            "federation.quorum."
-        ]
-    return []
+        raise SettingsError(
+            f"federation.robust={federation.robust} against federation.robust_bad="
+            f"{federation.robust_bad} needs the updates of {needed} sites, there are {sites}. "
+            "Lower robust_bad, or add sites."
+        )

@@ -1,7 +1,7 @@
 """What the cloud asks of sites: the spec of the shared part, and the plan of a round."""
 
 from fl.adapter import AdapterSpec
-from fl.aggregation import method
+from fl.aggregation import method, turn
 from fl.base_model import BaseModel
 from fl.release import AdapterRelease
 from fl.rounds import RoundPlan
@@ -29,9 +29,9 @@ def round_plan(
 ) -> RoundPlan:
     """The same plan for every site of a round; `steps` are optimiser steps at the site."""
     how = method(settings.method)
-    turn = how.turn(round_number)
+    todo = turn(settings.method, round_number, release.shared)
     # Without coordinates that persist, what rounding cost in one round means nothing in the next.
-    persists = not (turn.fresh or how.cuts)
+    persists = not (todo.fresh or how.cuts)
     return RoundPlan(
         federation=release.federation,
         round_number=round_number,
@@ -46,9 +46,9 @@ def round_plan(
         method=settings.method,
         rank=settings.learning.rank,
         mixed_ranks=how.mixed_ranks,
-        trains=turn.trains,
-        sends=turn.sends,
-        fresh=turn.fresh,
+        trains=todo.trains,
+        sends=todo.sends,
+        fresh=todo.fresh,
         proximal_mu=settings.learning.proximal_mu,
         uplink=settings.federation.uplink,
         feedback_rounds=settings.federation.feedback_rounds if persists else 0,

@@ -24,6 +24,7 @@ def mistakes(s: "Settings") -> list[str]:
             f"learning.personal_rank must be at least 1, found {s.learning.personal_rank}",
         ),
         (s.learning.local_steps >= 1, "learning.local_steps must be at least 1"),
+        (s.learning.settle_steps >= 0, "learning.settle_steps must be 0 or more"),
         (s.learning.alpha > 0, "learning.alpha must be above 0"),
         (s.learning.clip_norm > 0, "learning.clip_norm must be above 0"),
         (s.study.heldout_per_site >= 1, "study.heldout_per_site must be at least 1"),

@@ -99,4 +99,8 @@ def factors_of(adapter: Adapter, factors: str) -> Adapter:
 
 def exact_spec(adapter: Adapter, like: Adapter) -> Adapter:
     """The adapter with the exact scale of another, which cutting and joining may have rounded."""
-    return replace(adapter, spec=part_spec(like.spec, adapter.spec.rank))
+    rank = adapter.spec.rank
+    # alpha / rank * rank is not always alpha
+    return replace(
+        adapter, spec=like.spec if rank == like.spec.rank else part_spec(like.spec, rank)
+    )

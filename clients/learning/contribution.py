@@ -14,7 +14,13 @@ from clients.learning.judging import judgement
 from clients.learning.local_training import Pull, TrainingResult
 from clients.learning.round_start import RoundStart, round_start
 from clients.learning.uplink import round_off
-from clients.personal_part import direction_weights, kind, release_view, with_b
+from clients.personal_part import (
+    direction_weights,
+    kind,
+    release_view,
+    require_fitting,
+    with_b,
+)
 from fl.adapter import Adapter, subtract
 from fl.release import AdapterRelease
 from fl.rounds import RoundPlan
@@ -23,8 +29,13 @@ from fl.update import AdapterUpdate
 
 
 def contribute(plan: RoundPlan, release: AdapterRelease, edge_site: EdgeSite) -> AdapterUpdate:
-    """Train from the release for one round; return what the shared part has learned."""
+    """Train from the release for one round; return what the shared part has learned.
+
+    Raises FederationError where the cloud's method and the site's personal part do not go together,
+    before anything is trained.
+    """
     started = time.perf_counter()
+    require_fitting(plan.method, edge_site.settings)
     model, book, shelf = edge_site.model, edge_site.book, edge_site.shelf
 
     # 1. Keep the release: in a later round it may be what a candidate is compared with.
@@ -106,6 +117,8 @@ def _train_shared(
         model.set_adapter(shared)
     pull = None
     if plan.proximal_mu > 0:
+        # What does not travel was not received either: fedsa's B is the site's own.
+        received = factors_of(start.learning, plan.sends)
         learning = slice(0, start.learning.spec.rank)
-        pull = Pull(strength=plan.proximal_mu, toward=start.learning.tensors, directions=learning)
+        pull = Pull(strength=plan.proximal_mu, toward=received.tensors, directions=learning)
     return train_here(plan, edge_site, still=start.still(plan.trains), pull=pull)

@@ -36,7 +36,7 @@ class Pull:
     """
 
     strength: float
-    toward: Mapping[str, Array]  # by tensor name, of these directions
+    toward: Mapping[str, Array]  # by tensor name, of these directions; others are not pulled
     directions: slice
 
 
@@ -144,7 +144,7 @@ def use_bfloat16(choice: str) -> bool:
 def _add_pull(parameters: Mapping[str, nn.Parameter], pull: Pull) -> None:
     """Add strength * (theta - toward) to the gradients."""
     for name, parameter in parameters.items():
-        if parameter.grad is not None:
+        if parameter.grad is not None and name in pull.toward:
             toward = torch.from_numpy(pull.toward[name])
             # A is (r, d_in), B is (d_out, r)
             place = (pull.directions,) if name.endswith(A_SUFFIX) else (..., pull.directions)

@@ -7,7 +7,14 @@ import time
 
 from clients.learning.edge_site import EdgeSite, heldout, part_or_first, train_here, trained_toward
 from clients.learning.local_training import Still
-from clients.personal_part import direction_weights, kind, release_view, with_b
+from clients.personal_part import (
+    direction_weights,
+    kind,
+    release_view,
+    require_fitting,
+    served_adapter,
+    with_b,
+)
 from fl.adapter import Adapter
 from fl.release import AdapterRelease, Delivery
 from fl.rounds import RoundPlan
@@ -24,6 +31,7 @@ def settle(
     trained: a site that fails here can still use it.
     """
     started = time.perf_counter()
+    require_fitting(plan.method, edge_site.settings)
     model, shelf = edge_site.model, edge_site.shelf
     shelf.keep_release(release, beside=plan.current_release)
     if use:
@@ -32,7 +40,11 @@ def settle(
     model.set_adapter(shared)
     shared_loss = settled_loss = heldout(edge_site)
     before = part_or_first(shelf.personal_after(plan.round_number), release, edge_site)
-    part = _settled(plan, shared, before, edge_site)
+    if plan.local_steps:
+        part = _settled(plan, shared, before, edge_site)
+    else:
+        part = before
+        model.set_adapter(_served(shared, before, edge_site))
     if part is not None:
         settled_loss = heldout(edge_site, steps=plan.local_steps)
         # A copy is of one release, and is found by that one's round.
@@ -45,6 +57,16 @@ def settle(
         shared_heldout_loss=shared_loss,
         settled_heldout_loss=settled_loss,
         seconds=time.perf_counter() - started,
+    )
+
+
+def _served(shared: Adapter, part: Adapter | None, edge_site: EdgeSite) -> Adapter:
+    return served_adapter(
+        shared,
+        part,
+        layers=edge_site.model.base.layers,
+        settings=edge_site.settings,
+        site_id=edge_site.site.id,
     )
 
 

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 
-from fl.adapter import Adapter
+from fl.adapter import B_SUFFIX, Adapter
 from fl.aggregation.aggregator import Aggregated, Aggregator, Inputs
 from fl.aggregation.dual import DUAL
 from fl.aggregation.fedavg import FEDAVG
@@ -33,9 +33,13 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
-def turn(name: str, round_number: int) -> Turn:
-    """What sites do in round 1, 2, ... of a method. Raises SettingsError."""
-    return method(name).turn(round_number)
+def turn(name: str, round_number: int, release: Adapter | None = None) -> Turn:
+    """What sites do in round 1, 2, ... of a method. Raises SettingsError.
+
+    From a `release` that changes nothing yet every round is like the first one: after a refused
+    candidate, round 2 starts from release 0 again.
+    """
+    return method(name).turn(_turn_number(round_number, release))
 
 
 def aggregator(
@@ -55,9 +59,17 @@ def aggregator(
     return method(name).make(
         Inputs(
             release=release,
-            round_number=round_number,
+            round_number=_turn_number(round_number, release),
             rank=rank,
             rank_limit=rank_limit,
             measure_error=measure_error,
         )
     )
+
+
+def _turn_number(round_number: int, release: Adapter | None) -> int:
+    """The round whose turn it is."""
+    moves = release is None or any(
+        tensor.any() for name, tensor in release.tensors.items() if name.endswith(B_SUFFIX)
+    )
+    return round_number if moves else 1

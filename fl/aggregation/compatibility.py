@@ -8,10 +8,11 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
+from fl.aggregation import METHODS
 from fl.errors import SettingsError
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "method": ("fedavg", "ffa", "rolora", "flora", "flexlora", "fedex", "fedsa", "dual"),
+    "method": tuple(METHODS),
     "personal": ("none", "local_b", "dual", "finetune"),
     "robust": ("none", "norm_bound", "multi_krum", "trimmed_mean"),
     "server_optimizer": ("none", "adam", "yogi"),
@@ -26,8 +27,8 @@ _SETTINGS: Mapping[str, str] = {  # where a choice stands in the settings, if no
     "ditto": "learning.ditto_lambda",
     "weighted": "learning.personal_weight",
 }
-MIXED = ("flora", "flexlora")  # methods that take mixed ranks
-_REFACTORED = ("flora", "flexlora", "fedex")  # the next release has other coordinates
+MIXED = tuple(name for name, one in METHODS.items() if one.mixed_ranks)
+_REFACTORED = tuple(name for name, one in METHODS.items() if not one.steps)
 _LATE = ("fedavg", "dual", "ffa", "fedsa", "flora")
 
 

@@ -2,8 +2,8 @@
 
 Every pair that is added makes the stack longer. When it has as many directions as the matrix is
 thin, it is multiplied out: from then on one dense (d_out, d_in) matrix holds the sum, and nothing
-grows with the number of sites. A dense M is the pair (I, M). What waits is kept in float32, as it
-was sent; products and their sum are in float64.
+grows with the number of sites. A dense M is the pair (I, M). What waits is kept in float32, as
+updates are sent; products and their sum are in float64.
 """
 
 import math

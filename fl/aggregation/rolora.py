@@ -5,7 +5,8 @@ down    A and B
 W       exact in every round, because the other factor is common: s (sum p_k B_k) A_t, then
         s B_t (sum p_k A_k)
 
-Round 1 is a B round: with B = 0, the gradient of A would be 0.
+Round 1 is a B round: with B = 0, the gradient of A would be 0. So is any later one that starts from
+a release with B = 0 (fl.aggregation.turn).
 """
 
 from fl.aggregation.aggregator import Inputs

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flwr.serverapp import Grid
 
+from fl.aggregation.robust import updates_needed
 from fl.release import AdapterRelease
 from fl.settings import Settings, resolve
 from fl.signing import signing_key
@@ -40,8 +41,10 @@ class Federation:
 
     @property
     def quorum(self) -> int:
-        """How many admitted updates a release needs."""
-        return max(1, math.ceil(self.settings.federation.quorum * len(self.sites)))
+        """How many admitted updates a release needs; a robust rule may need more than was asked."""
+        federation = self.settings.federation
+        asked = math.ceil(federation.quorum * len(self.sites))
+        return max(1, asked, updates_needed(federation.robust, federation.robust_bad))
 
     def candidate(self) -> AdapterRelease | None:
         """The release that waits for its verdict; None also where an operator made it current."""

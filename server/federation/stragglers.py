@@ -28,7 +28,11 @@ class Stragglers:
         self._noted: list[LateUpdate] = []
 
     def take(self, answer: Answer, release: Adapter) -> None:
-        """Admit a late answer against its own plan. All releases have the form of `release`."""
+        """Admit a late answer against its own plan.
+
+        Where late updates are used, all releases have the form of `release`; elsewhere admission
+        refuses what does not fit.
+        """
         site, plan = answer.receiver, answer.plan
         judge = Admission(plan, release, expected_sites=[site], settings=self._settings)
         try:

@@ -89,9 +89,9 @@ def federate(grid: Grid, settings: Settings, *, folder: Path, run_id: str) -> Ad
             said = STOPPED
             raise
         finally:
+            federation.progress.end(end, said)
             if federation.sink is not None:
                 federation.sink.close()
-            federation.progress.end(end, said)
 
 
 def play_round(federation: Federation, number: int) -> AdapterRelease:
@@ -171,7 +171,7 @@ def attempt_round(
         attempt=attempt,
         late=federation.stragglers.tell(),
         verdict=federation.verdicts.of(releases.numbers()[-1]),
-        exact=method(settings.method).exact,
+        exact=_exact(settings),
         telemetry=got.observer.finish(shared),
         shared_rank=shared.spec.rank,
     )
@@ -196,6 +196,12 @@ def attempt_round(
         federation.sink.write(report)
     _log.info("round %d: %s", number, describe(report))
     return made
+
+
+def _exact(settings: Settings) -> str:
+    """What the reports say of the method; an optimiser goes on from its mean."""
+    said, optimizer = method(settings.method).exact, settings.federation.server_optimizer
+    return said if optimizer == "none" else f"{said}, before {optimizer}"
 
 
 def _pass_gate(
@@ -228,8 +234,12 @@ def _aggregate(
         if state := optimizer_state.load(folder, release_number=first.number):
             optimizer.load(state)
         shared = moved_by(first.shared, optimizer.step(combined.delta))
+        # After refused candidates a round starts from the current release again.
         optimizer_state.save(
-            folder, optimizer.state(), release_number=federation.releases.next_number()
+            folder,
+            optimizer.state(),
+            release_number=federation.releases.next_number(),
+            keep=[federation.releases.current().number],
         )
     got.aggregation_s += time.monotonic() - tick
     return shared, combined

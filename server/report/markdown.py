@@ -39,8 +39,8 @@ def markdown(reports: Sequence[RoundReport], status: RunStatus | None, *, name: 
     parts.append(
         "Loss: nats per held-out completion token, at the sites, after their local steps. Error: "
         "Frobenius norm of what the combined release misses of the weighted sum of the sites' "
-        "products, relative to that sum. Effective rank: singular values above 1 % of the largest, "
-        "mean over layers. Bytes: serialised messages."
+        "products, relative to that sum, before a server optimiser changes it. Effective rank: "
+        "singular values above 1 % of the largest, mean over layers. Bytes: serialised messages."
     )
     return "\n\n".join(parts) + "\n"
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fl.adapter import Adapter, AdapterSpec, add, digest, initial_adapter, norm, subtract
 from fl.errors import AdapterError
-from fl.sharing import join, part_spec, split
+from fl.sharing import exact_spec, join, part_spec, split
 
 A = "base_model.model.h.lora_A.weight"
 B = "base_model.model.h.lora_B.weight"
@@ -67,3 +67,17 @@ def test_a_first_adapter_changes_nothing_and_follows_its_seed() -> None:
     assert np.abs(first.tensors[A]).max() <= 1 / np.sqrt(3)
     assert digest(first) == digest(initial_adapter(spec, {"h": (4, 3)}, seed=5))
     assert digest(first) != digest(initial_adapter(spec, {"h": (4, 3)}, seed=6))
+
+
+@given(st.integers(1, 64), st.integers(1, 128))
+def test_the_exact_spec_of_the_same_rank_is_the_very_same(rank: int, alpha: int) -> None:
+    """16 / 49 * 49 is not 16, and specs are compared exactly."""
+    like = adapter(rank, seed=0, alpha_per_rank=alpha / rank)
+    like = Adapter(
+        spec=AdapterSpec(
+            base_model_fingerprint="f", rank=rank, alpha=float(alpha), target_modules=("h",)
+        ),
+        tensors=like.tensors,
+    )
+    rounded = Adapter(spec=part_spec(like.spec, rank), tensors=like.tensors)
+    assert exact_spec(rounded, like).spec == like.spec

@@ -57,6 +57,8 @@ def wanted_arms(settings: Settings) -> list[Arm]:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean '{near[0]}'?" if near else ""
                 raise SettingsError(f"{key} are of {', '.join(known)}; found '{name}'.{hint}")
+    if not settings.study.drifts:
+        raise SettingsError(f"study.drifts names at least one of {', '.join(DRIFTS)}; found none.")
     names = settings.study.arms or [one.name for one in ARMS]
     return [one for one in ARMS if one.name in names]
 

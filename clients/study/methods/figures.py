@@ -21,6 +21,7 @@ MARKERS = "os^Dv<>pXh"
 def picture(runs: Sequence[Run]) -> bytes:
     """PNG bytes, the same for the same runs."""
     drifts = [d for d in DRIFTS if any(a.arm not in BASELINES for a in chosen_arms(runs, d))]
+    drifts = drifts or [DRIFTS[0]]
     figure = Figure(figsize=(13, 4.6 * len(drifts)), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(drifts), 2, squeeze=False, width_ratios=(1, 1.25))
@@ -57,6 +58,9 @@ def _dots(axes: Any, arms: Sequence[Chosen], drift: str) -> None:
 def _curves(axes: Any, arms: Sequence[Chosen], drift: str) -> None:
     """NLL after each round against the bytes spent, first seed."""
     federated = [arm for arm in arms if arm.arm not in BASELINES]
+    if not federated:
+        axes.set_axis_off()
+        return
     for place, arm in enumerate(federated):
         run, spent, points = arm.runs[0], 0.0, []
         for point in run.rounds:

@@ -7,12 +7,13 @@ the edge of the grid -> the best on the held-out records -> that rate with the o
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from clients.prompts.synthesis import book_path
 from clients.study.measure import workers
@@ -20,6 +21,7 @@ from clients.study.methods.arms import BASE, DRIFTS, Arm, wanted_arms
 from clients.study.methods.results import Job, Run, read_run, write_run
 from clients.study.methods.run import run_job
 from fl.base_model import base_folder, read_base
+from fl.errors import FederationError
 from fl.settings import Settings
 from fl.site_list import federated_sites
 
@@ -29,7 +31,8 @@ CHOOSES = ("arms", "drifts")  # which runs there are, not what one of them is
 def measure_methods(settings: Settings, folder: Path, console: Console) -> list[Run]:
     """All runs of the study, those of the chosen learning rates with recall.
 
-    Runs lie in `folder`, one file each; a study that was stopped goes on.
+    Runs lie in `folder`, one file each; a study that was stopped goes on. One whose training
+    diverges is left out and said.
     """
     arms = wanted_arms(settings)
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,17 +47,28 @@ def measure_methods(settings: Settings, folder: Path, console: Console) -> list[
         bar = progress.add_task("learning rates, first seed", total=len(first))
 
         def carry_out(jobs: Sequence[Job]) -> None:
-            waiting: list[tuple[Job, Future[Run]]] = []
+            waiting: dict[Future[Run], Job] = {}
             for job in jobs:
                 if (kept := read_run(folder, job)) is not None:
                     done[job] = kept
                     progress.advance(bar)
                 else:
-                    waiting.append((job, pool.submit(run_job, settings, job, recall=True)))
-            for job, future in waiting:
+                    waiting[pool.submit(run_job, settings, job, recall=True)] = job
+            try:
+                for future in as_completed(waiting):
+                    keep(waiting[future], future)
+                    progress.advance(bar)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+        def keep(job: Job, future: "Future[Run]") -> None:
+            try:
                 done[job] = future.result()
+            except FederationError as error:  # a rate so large that training diverged
+                console.print(Text(f"  {job.key} is left out: {error}"), soft_wrap=True)
+            else:
                 write_run(folder, done[job])
-                progress.advance(bar)
 
         carry_out(first)
         kinds = [(one.name, drift) for one in arms for drift in drifts_of(settings, one)]
@@ -75,7 +89,7 @@ def measure_methods(settings: Settings, folder: Path, console: Console) -> list[
         ]
         bar = progress.add_task("the other seeds", total=len(more))
         carry_out(more)
-    return list(done.values())
+    return [done[job] for job in (*first, *beyond, *more) if job in done]
 
 
 def runs_folder(settings: Settings) -> Path:
@@ -86,8 +100,10 @@ def runs_folder(settings: Settings) -> Path:
         asdict(settings.learning),
         {k: v for k, v in asdict(settings.study).items() if k not in CHOOSES},
         settings.asking.enriched_tokens,
+        [settings.federation.uplink, settings.federation.feedback_rounds],
+        [settings.site.rank, settings.site.memory_mb],
         base.fingerprint,
-        [(site.id, _digest(book_path(settings, site))) for site in sites],
+        [(s.id, s.rank, s.memory_mb, _digest(book_path(settings, s))) for s in sites],
     ]
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
     return settings.run_dir / "study-methods" / f"runs-{key}"
@@ -123,7 +139,14 @@ def beyond_edge(best: Job, settings: Settings) -> Job | None:
 
 
 def best_rate(runs: Sequence[Run], arm: str, drift: str) -> Job:
-    """The job of the first seed whose mean held-out NLL over sites is lowest."""
-    seed = min(run.job.seed for run in runs)
+    """The job of the first seed whose mean held-out NLL over sites is lowest.
+
+    Raises FederationError where no learning rate gave a run.
+    """
+    seed = min((run.job.seed for run in runs), default=0)
     grid = [run for run in runs if (run.job.arm, run.job.drift, run.job.seed) == (arm, drift, seed)]
+    if not grid:
+        raise FederationError(
+            f"No learning rate of {arm}, {drift} drift, gave a run. Lower study.learning_rates."
+        )
     return min(grid, key=lambda run: run.mean_nll).job

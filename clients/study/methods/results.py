@@ -81,8 +81,7 @@ def read_run(folder: Path, job: Job) -> Run | None:
 
 def as_json(run: Run) -> dict[str, Any]:
     """A run as plain values, numbers rounded to what they are worth."""
-    found: dict[str, Any] = _rounded(asdict(run))
-    return found
+    return {**_rounded(asdict(run)), "job": asdict(run.job)}
 
 
 def from_json(found: dict[str, Any]) -> Run:

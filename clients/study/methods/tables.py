@@ -40,7 +40,8 @@ def markdown(runs: Sequence[Run], study: StudySettings) -> str:
         arms = chosen_arms(runs, drift)
         if any(arm.arm not in BASELINES for arm in arms):
             parts += [f"## {_title(drift, study)}\n\n{_arms(arms)}", _equal_bytes(arms)]
-    parts.append(f"## NLL by site, {drifts[0]} drift\n\n{_sites(chosen_arms(runs, drifts[0]))}")
+    shown = next((d for d in drifts if any(_federated(run, d) for run in runs)), drifts[0])
+    parts.append(f"## NLL by site, {shown} drift\n\n{_sites(chosen_arms(runs, shown))}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -90,6 +91,10 @@ def _sites(arms: Sequence[Chosen]) -> str:
             [arm.arm, *(f"{sum(s.nll for s in mine) / len(mine):.3f}" for mine in scores.values())]
         )
     return table(header, rows)
+
+
+def _federated(run: Run, drift: str) -> bool:
+    return run.job.drift == drift and run.job.arm not in BASELINES
 
 
 def _has(arms: Sequence[Chosen], kind: str) -> bool:

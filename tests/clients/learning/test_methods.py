@@ -205,6 +205,54 @@ def test_a_rank_that_the_method_does_not_take_is_refused_with_those_that_do(
         contribute(plan, small.release, small.edge_sites[0])
 
 
+@pytest.mark.parametrize(
+    ("method", "personal"), [("fedavg", "local_b"), ("fedsa", "dual"), ("dual", "none")]
+)
+def test_a_personal_part_that_the_clouds_method_cannot_have_stays_home(
+    settings: Settings, tmp_path: Path, method: str, personal: str
+) -> None:
+    """With fedavg a site's own B would be in the delta; nothing is trained or sent."""
+    one = lab(replace(settings, method="fedsa", personal=personal), tmp_path / "lab")
+    cloud = with_method(settings, method)
+    plan = round_plan(cloud, one.release, current_release=0, round_number=1, steps=2)
+    for work in (contribute, settle):
+        with pytest.raises(FederationError, match=f"method={method}.*personal={personal}"):
+            work(plan, one.release, one.edge_sites[0])
+    assert one.edge_sites[0].shelf.personal() is None
+
+
+def test_a_strong_pull_leaves_a_sites_own_b_alone(settings: Settings, tmp_path: Path) -> None:
+    """fedsa: B was never received, so there is nothing to pull it to."""
+    sizes = []
+    for mu in (0.0, 50.0):
+        learning = replace(settings.learning, proximal_mu=mu)
+        own = replace(with_method(settings, "fedsa"), learning=learning)
+        one = lab(own, tmp_path / f"{mu}")
+        plan = round_plan(own, one.release, current_release=0, round_number=1, steps=8)
+        contribute(plan, one.release, one.edge_sites[0])
+        part = one.edge_sites[0].shelf.personal()
+        assert part is not None
+        sizes.append(norm(part))
+    assert sizes[1] > 0.5 * sizes[0]
+
+
+def test_without_steps_to_settle_the_part_is_that_of_the_last_round(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings = with_method(settings, "dual")
+    one = lab(settings, tmp_path / "lab")
+    (edge_site,) = one.edge_sites
+    one.play_round(1)
+    before = edge_site.shelf.personal()
+    plan = round_plan(settings, one.release, current_release=1, round_number=1, steps=0)
+    delivery = settle(plan, one.release, edge_site)
+    after = edge_site.shelf.personal()
+    assert before is not None
+    assert after is not None
+    assert digest(before) == digest(after)
+    assert delivery.settled_heldout_loss < delivery.shared_heldout_loss
+
+
 def test_the_proximal_term_adds_its_gradient_and_zero_adds_nothing(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -273,9 +321,15 @@ def test_memory_decides_the_rank_where_it_is_said(settings: Settings) -> None:
     assert learning_bytes(3, layers, tokens=1000) == 640_000 + 3 * 6_560
     learning = replace(settings.learning, rank=60, batch_tokens=1000)
     settings = replace(settings, learning=learning)
+    settings = replace(settings, method="fedavg", personal="none")
     site = Site(id="oslo", place="Oslo", memory_mb=1)
     assert site_rank(settings, site, layers) == (1_000_000 - 640_000) // 6_560  # 54
     assert site_rank(settings, replace(site, rank=8), layers) == 8
+    # the optimiser also holds the personal part, and flora's release of up to 20 directions
+    dual = replace(settings, personal="dual", learning=replace(learning, personal_rank=4))
+    assert site_rank(dual, site, layers) == 50
+    flora = replace(dual, method="flora", learning=replace(dual.learning, rank_limit=20))
+    assert site_rank(flora, site, layers) == 30
     assert site_rank(settings, replace(site, memory_mb=0), layers) == 60
     wide = {"h.0.c_attn": (1000, 600)}
     with pytest.raises(SettingsError, match="takes 6 MB beyond the model"):

@@ -13,7 +13,7 @@ from clients.study.methods.figures import picture
 from clients.study.methods.grid import best_rate, beyond_edge, measure_methods, runs_folder
 from clients.study.methods.results import Job, RoundPoint, Run, SiteScore, as_json, from_json
 from clients.study.methods.tables import markdown
-from fl.errors import SettingsError
+from fl.errors import FederationError, SettingsError
 from fl.settings import load
 from tests.walks.tiny_federation import CANARY, make_tiny_federation
 
@@ -98,6 +98,36 @@ def test_arms_and_drifts_are_chosen_by_name() -> None:
             wanted_arms(load([wrong]))
     runs = [run("dual", 2.0, drift="high")]
     assert "## NLL by site, high drift" in markdown(runs, settings.study)
+
+
+def test_baselines_alone_and_high_drift_alone_are_shown() -> None:
+    settings = load()
+    alone = [run(BASE, 3.0), run(LOCAL, 2.0)]
+    assert "| local-only" in markdown(alone, settings.study)
+    assert picture(alone).startswith(b"\x89PNG")
+    text = markdown([*alone, run("dual", 2.0, drift="high")], settings.study)
+    assert "| dual" in text.split("## NLL by site, high drift")[1]
+
+
+def test_a_rate_comes_back_from_the_disk_as_it_was() -> None:
+    one = run("dual", 2.0, rate=0.00316228)
+    assert from_json(as_json(one)).job == one.job
+
+
+def test_a_run_that_diverges_is_left_out_and_said(tmp_path: Path) -> None:
+    (config,) = make_tiny_federation(tmp_path)
+    quick = ["seeds=1", "workers=1", "study.low_rounds=1", "study.low_steps=2"]
+    only = ["study.arms=[local-only,fedavg]", "study.drifts=[low]", "asking.enriched_tokens=2"]
+    said = io.StringIO()
+    settings = load([config, *quick, *only, "study.learning_rates=[0.01,1e38]"])
+    runs = measure_methods(settings, runs_folder(settings), Console(file=said, width=120))
+    assert {r.job.learning_rate for r in runs} == {0.01, 0.005}
+    assert said.getvalue().count("is left out: Training diverged") == 2
+    hopeless = load([config, *quick, *only, "study.learning_rates=[1e38]"])
+    with pytest.raises(FederationError, match="No learning rate of local-only"):
+        measure_methods(hopeless, runs_folder(hopeless), Console(file=said))
+    other = load([config, *quick, *only, "federation.uplink=int8"])
+    assert runs_folder(other) != runs_folder(load([config, *quick, *only]))
 
 
 def test_a_tiny_study_measures_every_arm_and_goes_on_where_it_was(tmp_path: Path) -> None:

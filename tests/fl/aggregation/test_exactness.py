@@ -57,8 +57,21 @@ def test_rolora_moves_a_in_even_rounds(cohort: Cohort) -> None:
             assert made.shared.tensors[name].tobytes() == tensor.tobytes()
 
 
-def test_rolora_begins_with_b() -> None:
-    """With B = 0 the gradient of A would be 0."""
+def test_rolora_begins_with_b_whichever_round_it_is() -> None:
+    """After a refused first candidate round 2 starts from release 0, whose B is 0: A would learn
+    nothing from it."""
+    release = drawn(np.random.default_rng(0), rank=2, alpha=4.0)
+    fresh = Adapter(
+        spec=release.spec,
+        tensors={
+            n: np.zeros_like(t) if n.endswith(B_SUFFIX) else t for n, t in release.tensors.items()
+        },
+    )
+    assert turn("rolora", 2, fresh).trains == "B"
+    assert turn("rolora", 2, release).trains == "A"
+    combine = aggregator("rolora", fresh, round_number=2, rank=2)
+    combine.add(update(drawn(np.random.default_rng(1), rank=2, alpha=4.0, factors="B")))
+    assert combine.finish().error == 0.0
     assert [turn("rolora", number).trains for number in (1, 2, 3, 4)] == ["B", "A", "B", "A"]
 
 

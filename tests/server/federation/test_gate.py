@@ -122,6 +122,18 @@ def test_a_poisoned_candidate_is_kept_back_and_the_round_starts_from_current(
     assert set(sites.settled.values()) == {3}
 
 
+def test_after_two_refused_candidates_adam_goes_on_from_the_current_state(tmp_path: Path) -> None:
+    settings = fake_settings(
+        tmp_path,
+        *("rounds=5", "federation.server_optimizer=adam", "federation.server_learning_rate=0.5"),
+    )
+    folder = run(settings, federation(poisoned({3, 4}))[1])
+    verdicts = read_verdicts(folder / "verdicts.jsonl")
+    assert [v.passed for v in verdicts] == [True, True, False, False, True]
+    kept = {file.name for file in (folder / "optimizer").iterdir()}
+    assert "state-2.safetensors" in kept  # release 5 was made from release 2
+
+
 def test_a_kept_back_candidate_is_never_the_last_attempt(tmp_path: Path) -> None:
     settings = fake_settings(tmp_path, "rounds=2", "federation.attempts=1")
     folder = run(settings, federation(poisoned({1}))[1])

@@ -198,6 +198,23 @@ def test_a_missed_quorum_is_tried_again(tmp_path: Path) -> None:
     assert "oslo (the site failed: MemoryError)" in status.message
 
 
+def test_a_robust_rule_with_too_few_updates_is_tried_again(tmp_path: Path) -> None:
+    """Against one bad site trimmed_mean needs 3 updates, though a quorum of 4 sites is 2."""
+    failing = {"oslo": 1, "rome": 1}
+
+    def tamper(request: Message, reply: Message) -> Message:
+        for site in PLACES:
+            if is_of(request, CONTRIBUTE, [site]) and failing.get(site, 0) > 0:
+                failing[site] -= 1
+                return Message(Error(code=SITE_FAILED, reason="MemoryError"), reply_to=request)
+        return reply
+
+    settings = fake_settings(tmp_path, "rounds=1", "federation.robust=trimmed_mean")
+    (report,) = RoundLog(run(settings, grid(tamper=tamper))).reports()
+    assert (report.release_number, report.attempt) == (1, 2)
+    assert sum(bool(o.dropped) for o in report.outcomes) == 1
+
+
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_all_bad_every_time_ends_the_run_and_publishes_nothing(
     tmp_path: Path, attempts: int
