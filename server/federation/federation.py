@@ -67,6 +67,7 @@ class Federation:
 
 def open_federation(grid: Grid, settings: Settings, *, folder: Path, run_id: str) -> Federation:
     """Put the parts together. From here on the status says that this run works on `folder`."""
+    sink = open_sink(tensorboard_folder(settings, folder))  # may refuse: before anything is said
     sites = tuple(site.id for site in federated_sites(settings))
     log = RoundLog(folder)
     progress = Progress(log, run_id=run_id, rounds=settings.rounds, sites=len(sites))
@@ -85,7 +86,7 @@ def open_federation(grid: Grid, settings: Settings, *, folder: Path, run_id: str
         optimizer_folder=folder / "optimizer",
         log=log,
         progress=progress,
-        sink=open_sink(tensorboard_folder(settings, folder)),
+        sink=sink,
     )
 
 

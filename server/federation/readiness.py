@@ -6,6 +6,7 @@ from fl.choices import choice
 from fl.errors import FederationError
 from fl.settings import Settings
 from fl.site_list import federated_sites, site_folder
+from server.federation.tensorboard import require_tensorboard
 
 
 def require_ready(settings: Settings) -> None:
@@ -20,6 +21,8 @@ def require_model(settings: Settings) -> None:
     Raises SettingsError, or BaseModelError naming the verb to run.
     """
     require(choice(settings))
+    if settings.federation.tensorboard:
+        require_tensorboard()
     read_base(base_folder(settings, "edge"), settings.learning.target_modules)
 
 

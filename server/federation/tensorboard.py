@@ -4,6 +4,9 @@ The package `tensorboard` is an extra: ./run.sh setup tensorboard. A run that go
 the same folder; a round that stands there twice is drawn once.
 """
 
+import contextlib
+import importlib.util
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,11 @@ from typing import Any, Protocol
 
 from fl.errors import SettingsError
 from fl.rounds import RoundReport
+
+_NEEDED = (
+    "federation.tensorboard needs the package tensorboard: ./run.sh setup tensorboard installs it."
+)
+_log = logging.getLogger("flwr.netgpt")
 
 
 class Sink(Protocol):
@@ -32,13 +40,16 @@ class TensorBoardSink:
             from tensorboard.compat.proto.summary_pb2 import Summary
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
         except ImportError:
-            raise SettingsError(
-                "federation.tensorboard needs the package tensorboard: ./run.sh setup tensorboard "
-                "installs it."
-            ) from None
+            raise SettingsError(_NEEDED) from None
         self._event, self._summary = Event, Summary
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer: Any = EventFileWriter(str(folder))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer: Any = EventFileWriter(str(folder))
+        except OSError as error:
+            raise SettingsError(
+                f"federation.tensorboard: nothing can be written in {folder} ({error.strerror}). "
+                "Name another folder."
+            ) from None
 
     def write(self, report: RoundReport) -> None:
         """One step a round; what was not measured is left out."""
@@ -48,16 +59,36 @@ class TensorBoardSink:
             if math.isfinite(value)
         ]
         event = self._event(step=report.round_number, summary=self._summary(value=values))
-        self._writer.add_event(event)
-        self._writer.flush()
+        with _unharmed():
+            self._writer.add_event(event)
+            self._writer.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._writer.close()
+        with _unharmed():
+            self._writer.close()
+
+
+@contextlib.contextmanager
+def _unharmed() -> Iterator[None]:
+    """A disk that refuses pictures of a round must not cost the round."""
+    try:
+        yield
+    except OSError as error:
+        _log.warning("TensorBoard's file could not be written (%s)", error.strerror)
+
+
+def require_tensorboard() -> None:
+    """Raise SettingsError where the package is missing."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise SettingsError(_NEEDED)
 
 
 def open_sink(folder: Path | None) -> Sink | None:
-    """The sink of a folder; None without one. Raises SettingsError where the package is missing."""
+    """The sink of a folder; None without one.
+
+    Raises SettingsError where the package is missing, or the folder cannot be written in.
+    """
     return None if folder is None else TensorBoardSink(folder)
 
 

@@ -1,5 +1,6 @@
 """The round report: numbers worked out by hand, a picture, and the verb from a log on disk."""
 
+import importlib.util
 import io
 import math
 from dataclasses import replace
@@ -9,14 +10,18 @@ import pytest
 from rich.console import Console
 
 from fl.aggregation.telemetry import Telemetry
-from fl.errors import FederationError
+from fl.errors import FederationError, SettingsError
 from fl.rounds import RoundReport, SiteOutcome
 from fl.settings import load
-from server.federation.round_log import RoundLog
+from server.federation.federation import open_federation
+from server.federation.readiness import require_model
+from server.federation.round_log import RoundLog, read_status
 from server.federation.tensorboard import TensorBoardSink
 from server.report.figures import picture
 from server.report.markdown import markdown, mean_cosine, summary
 from server.report.verb import report
+from tests.direct_grid import DirectGrid, simulated_nodes
+from tests.server.federation.fake_sites import FakeSites, fake_settings
 
 
 def outcome(site: str, loss: float, *, dropped: str = "") -> SiteOutcome:
@@ -145,3 +150,22 @@ def test_tensorboard_reads_what_the_sink_wrote(tmp_path: Path) -> None:
     # (0.5 - 0.1 + 0.5 + 0 - 0.1 + 0) / 6
     assert found.Scalars("cosine/mean")[0].value == pytest.approx(0.8 / 6)
     assert found.Scalars("bytes/up")[0].value == 6000
+
+
+def test_a_folder_that_cannot_be_is_said_before_a_run_says_it_is_running(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    (tmp_path / "file").write_text("")
+    settings = fake_settings(tmp_path, f"federation.tensorboard={tmp_path / 'file'}")
+    folder = tmp_path / "001"
+    grid = DirectGrid(FakeSites().app, simulated_nodes(4, {}))
+    with pytest.raises(SettingsError, match="Name another folder"):
+        open_federation(grid, settings, folder=folder, run_id="1")
+    assert read_status(folder) is None
+
+
+def test_a_missing_package_is_said_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="setup tensorboard"):
+        require_model(fake_settings(tmp_path, f"federation.tensorboard={tmp_path / 'tb'}"))
