@@ -1,0 +1,143 @@
+"""A TCP relay in front of the cloud: counts what crosses, and is as slow as a profile says.
+
+Only bytes are seen, encrypted ones where the way is. It runs on a thread of its own, so who uses
+the link never pays for it but in waiting.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from fl.errors import GenerationError
+from fl.link.line import Line
+from fl.link.profiles import Profile
+from fl.wire.address import split_address
+
+CHUNK = 16_384  # bytes read at once; the most that arrives in one piece
+_WINDOW = 1_048_576  # bytes on their way, each direction of a connection; then the sender waits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossed:
+    """Bytes on the socket since the relay began, TLS and HTTP/2 framing included."""
+
+    up: int
+    down: int
+
+    def since(self, earlier: "Crossed") -> "Crossed":
+        """What crossed after `earlier`."""
+        return Crossed(up=self.up - earlier.up, down=self.down - earlier.down)
+
+
+class Relay:
+    """Listens on a free loopback port and passes everything on to `target`. Use with `with`."""
+
+    def __init__(self, target: str, profile: Profile, *, seed: int = 0) -> None:
+        """`target` is host:port."""
+        self._target = split_address(target, setting="service.address")
+        self._profile, self._seed = profile, seed
+        self._up = self._down = 0
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._stopping: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        self.address = ""  # host:port to connect to
+
+    @property
+    def crossed(self) -> Crossed:
+        """What has crossed so far."""
+        return Crossed(up=self._up, down=self._down)
+
+    def __enter__(self) -> "Relay":
+        self._thread.start()
+        self._started.wait()
+        if not self.address:
+            raise GenerationError("The link's relay found no free port on this machine.")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        frames: TracebackType | None,
+    ) -> None:
+        if self._stopping is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._started.set()
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stopping = asyncio.Event()
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()[:2]
+        self.address = f"{host}:{port}"
+        self._started.set()
+        await self._stopping.wait()
+        server.close()
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.close()
+            return
+        half = self._profile.rtt_ms / 2000
+        jitter = self._profile.jitter_ms / 1000
+        lines = [
+            Line(bytes_per_s=mbit * 125_000, delay_s=half, jitter_s=jitter, seed=self._seed + way)
+            for way, mbit in enumerate((self._profile.up_mbit_s, self._profile.down_mbit_s))
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(reader, far_writer, lines[0], up=True))
+                group.create_task(self._pass_on(far_reader, writer, lines[1], up=False))
+        except* OSError:
+            pass  # one side has gone: the other one learns it by the closing
+        finally:
+            for end in (writer, far_writer):
+                end.close()
+
+    async def _pass_on(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        line: Line,
+        *,
+        up: bool,
+    ) -> None:
+        """Chunks in, chunks out when they are due; the end of the stream last."""
+        underway: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WINDOW // CHUNK)
+
+        async def arrive() -> None:
+            while True:
+                due, chunk = await underway.get()
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                if not chunk:
+                    with contextlib.suppress(OSError):
+                        writer.write_eof()
+                    return
+                writer.write(chunk)
+                await writer.drain()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(arrive())
+            while chunk := await reader.read(CHUNK):
+                if up:
+                    self._up += len(chunk)
+                else:
+                    self._down += len(chunk)
+                await underway.put((line.arrival(time.monotonic(), len(chunk)), chunk))
+            await underway.put((line.arrival(time.monotonic(), 0), b""))
