@@ -52,6 +52,9 @@ from fl.settings_sections import (
     SiteSettings as SiteSettings,
 )
 from fl.settings_sections import (
+    SplitSettings as SplitSettings,
+)
+from fl.settings_sections import (
     StudySettings as StudySettings,
 )
 from fl.settings_sections import (
@@ -83,6 +86,7 @@ class Settings:
     learning: LearningSettings
     federation: FederationSettings
     asking: AskingSettings
+    split: SplitSettings
     service: ServiceSettings
     engine: EngineSettings
     tuning: TuningSettings

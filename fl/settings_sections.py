@@ -98,6 +98,16 @@ class AskingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """mode=split: the first layers of the cloud's model at the site."""
+
+    layers: int
+    memory_mb: int
+    numbers: str
+    requests: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
     address: str
     http: str

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -26,7 +26,7 @@ from fl.service_metrics import ServiceMetrics
 from fl.settings import Settings, resolve
 from fl.wire.netgpt.v1 import generation_pb2 as pb
 from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
-from fl.wire.netgpt.v1 import releases_pb2, releases_pb2_grpc
+from fl.wire.netgpt.v1 import releases_pb2, releases_pb2_grpc, split_pb2, split_pb2_grpc
 from server.generation.engine import Engine
 from server.generation.metered import metered
 from server.generation_service import GenerationService
@@ -45,9 +45,13 @@ from server.service_start import (
     withdraw,
 )
 
+if TYPE_CHECKING:
+    from server.split_service import SplitService
+
 log = logging.getLogger(__name__)
 
 GENERATION = pb.DESCRIPTOR.services_by_name["GenerationService"].full_name
+SPLIT = split_pb2.DESCRIPTOR.services_by_name["SplitService"].full_name
 RELEASES = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name
 KEYS_VARIABLE = "NETGPT_API_KEYS"
 LOOK_EVERY_S = 0.5  # how often the engine is looked after
@@ -78,12 +82,15 @@ class _Ports:
     http: HttpListener | None
     gateway: Gateway
     generation: GenerationService
+    split: "SplitService | None"  # None for a cloud without a model
     backend: EngineBackend
     statuses: Any
 
     def put_into_use(self, engine: Engine | None) -> None:
         """Answer with this engine from now on; None refuses."""
         self.generation.engine = self.backend.engine = engine
+        if self.split is not None:
+            self.split.engine = engine
 
 
 async def _serve(settings: Settings, open_engine: OpenEngine | None) -> None:
@@ -143,9 +150,11 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
     names = [RELEASES, health.SERVICE_NAME, reflection.SERVICE_NAME]
     generation = GenerationService(metrics.refused)
     backend = EngineBackend(generates=generates)
+    split = None
     if generates:
         pb_grpc.add_GenerationServiceServicer_to_server(generation, server)
-        names.append(GENERATION)
+        split = _split_service(settings, metrics, server)
+        names += [GENERATION, SPLIT]
     reflection.enable_server_reflection(names, server)
     http = _http_listener(settings, keys)
     gateway = Gateway(
@@ -164,7 +173,17 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
         if http is not None:
             http.stop()
         raise
-    return _Ports(server, address, http, gateway, generation, backend, statuses)
+    return _Ports(server, address, http, gateway, generation, split, backend, statuses)
+
+
+def _split_service(
+    settings: Settings, metrics: ServiceMetrics, server: grpc.aio.Server
+) -> "SplitService":
+    from server.split_service import SplitService  # imports torch
+
+    split = SplitService(settings.split.requests, metrics.refused)
+    split_pb2_grpc.add_SplitServiceServicer_to_server(split, server)
+    return split
 
 
 def _http_listener(settings: Settings, keys: ApiKeys) -> HttpListener | None:

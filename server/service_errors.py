@@ -57,8 +57,15 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 request_deserializer=_tolerant(parse),
                 response_serializer=handler.response_serializer,
             )
+        behavior = handler.stream_stream
+        if behavior is not None:
+            return grpc.stream_stream_rpc_method_handler(
+                _conversing(behavior, self._keys, self._refused),
+                request_deserializer=_tolerant(parse),
+                response_serializer=handler.response_serializer,
+            )
         behavior = handler.unary_stream
-        assert behavior is not None, "all methods of netgpt take one request"
+        assert behavior is not None, "no method of netgpt takes a stream and gives one answer"
         return grpc.unary_stream_rpc_method_handler(
             _streaming(behavior, self._keys, self._refused)
             if generates
@@ -101,6 +108,36 @@ def _streaming(
     return guarded
 
 
+def _conversing(
+    behavior: Callable[..., AsyncIterator[Any]], keys: ApiKeys, refused: Refused
+) -> Callable[..., AsyncIterator[Any]]:
+    """The first message of a stream says who calls; each one must be a message."""
+
+    async def guarded(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        first: Any = await anext(requests, _MALFORMED)
+        caller = first if first is _MALFORMED else first.begin
+        async with _statuses(caller, context, keys, refused):
+            async for response in behavior(_sound(first, requests), context):
+                yield response
+
+    return guarded
+
+
+async def _sound(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    yield first
+    async for request in rest:
+        if request is _MALFORMED:
+            raise _malformed()
+        yield request
+
+
+def _malformed() -> GenerationError:
+    return GenerationError(
+        "The request is no valid protobuf message, or its text is not UTF-8.",
+        status="INVALID_ARGUMENT",
+    )
+
+
 @asynccontextmanager
 async def _statuses(
     request: Any, context: Context, keys: ApiKeys, refused: Refused
@@ -125,10 +162,7 @@ def _admit(request: Any, context: Context, keys: ApiKeys, refused: Refused) -> N
         if not _has_certificate(context.auth_context()):
             keys.check(_shown(context))
         if request is _MALFORMED:
-            raise GenerationError(
-                "The request is no valid protobuf message, or its text is not UTF-8.",
-                status="INVALID_ARGUMENT",
-            )
+            raise _malformed()
         check_caller(request.site_id, context.auth_context())
     except GenerationError as error:
         refused(error.status)

@@ -31,6 +31,7 @@ _GRPC = (
     "server.service",
     "server.generation_service",
     "server.release_service",
+    "server.split_service",
 )
 AT_THE_RIM = {
     "flwr": ("fl.flower_records", "clients.learning.flower_app", "server.federation"),

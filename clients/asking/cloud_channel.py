@@ -118,10 +118,10 @@ class CloudChannel:
         self.timeout_s = timeout_s  # of one answer, waiting included
         self._keys = keys
         self._setting = "site.cloud" if keys else "service.address"
-        self._grpc = open_channel(address, keys, setting=self._setting)
+        self.grpc = open_channel(address, keys, setting=self._setting)
         key = _key()
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
-        self.stub = pb_grpc.GenerationServiceStub(self._grpc)
+        self.stub = pb_grpc.GenerationServiceStub(self.grpc)
 
     def generate(self, request: GenerationRequest) -> Generation:
         """Send a request. Raises GenerationError, here for bad fields, else while iterating."""
@@ -129,7 +129,7 @@ class CloudChannel:
 
     def wait_ready(self, seconds: float) -> None:
         """Wait until the service is SERVING. Raises GenerationError (UNAVAILABLE) after that."""
-        health = health_pb2_grpc.HealthStub(self._grpc)
+        health = health_pb2_grpc.HealthStub(self.grpc)
         question = health_pb2.HealthCheckRequest(service=SERVICE)
         end = monotonic() + seconds
         while (left := end - monotonic()) > 0:
@@ -184,7 +184,7 @@ class CloudChannel:
 
     def close(self) -> None:
         """Close the connection; requests that still run end as CANCELLED."""
-        self._grpc.close()
+        self.grpc.close()
 
     def __enter__(self) -> "CloudChannel":
         return self

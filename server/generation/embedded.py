@@ -21,13 +21,13 @@ import torch
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest
 from fl.settings import EngineSettings, ServiceSettings
+from fl.text_stream import TextStream
 from server.generation.engine import Deliver, Load
 from server.generation.job import Job
 from server.generation.loading import LanguageModel
 from server.generation.request_limits import most_new_tokens, prompt_ids
 from server.generation.running import Running
 from server.generation.sampling import Sampler
-from server.generation.text_stream import TextStream
 from server.generation.waiting_line import WaitingLine
 
 
@@ -86,6 +86,10 @@ class EmbeddedEngine:
                 cache_tokens=self._running.cache_tokens,
                 cache_limit=self._engine.cache_tokens,
             )
+
+    def language_model(self) -> LanguageModel:
+        """What new requests are answered with."""
+        return self._model
 
     def swap(self, model: LanguageModel) -> None:
         """Answer requests from now on with this model."""

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
+
+if TYPE_CHECKING:  # the service of a cloud without a model imports no torch
+    from server.generation.loading import LanguageModel
 
 # What a request gets: pieces of text, then exactly one Reply or GenerationError, then nothing.
 Event = TextPiece | Reply | GenerationError
@@ -64,6 +67,12 @@ class Engine(Protocol):
 
         Raises GenerationError: RESOURCE_EXHAUSTED (queue full), INVALID_ARGUMENT (too long),
         UNAVAILABLE (closing).
+        """
+
+    def language_model(self) -> "LanguageModel":
+        """The model in this process that answers new requests.
+
+        Raises GenerationError (UNIMPLEMENTED) where it is elsewhere.
         """
 
     def close(self) -> None:

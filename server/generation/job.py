@@ -5,11 +5,11 @@ from time import perf_counter
 
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
+from fl.text_stream import TextStream
 from server.generation.batch import Row
 from server.generation.engine import Deliver
 from server.generation.loading import LanguageModel
 from server.generation.sampling import Sampler
-from server.generation.text_stream import TextStream
 
 
 @dataclass(eq=False, kw_only=True, repr=False)  # no repr: a job holds a prompt

@@ -6,7 +6,7 @@ is padded and every weight is read once a step. transformers owns format and loa
 pass costs more in general machinery than a small model's arithmetic.
 
 Letters: N tokens of the step, D sequences being written (one token each, rows 0 to D - 1 of the
-cache), H heads, K key/value heads, d width of a head, V vocabulary.
+cache), H heads, K key/value heads, d width of a head, h hidden width, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Llama:
         self.head_width: int = config.head_dim
         self.layers: int = config.num_hidden_layers
         self._epsilon: float = config.rms_norm_eps
-        self._width: int = config.hidden_size
+        self.width: int = config.hidden_size
         with torch.inference_mode():
             self._embedding: Tensor = model.model.embed_tokens.weight
             self._rotation_Pd = _rotations(model.model.rotary_emb, positions, self.device)
@@ -59,9 +59,9 @@ class Llama:
             self._norm: Tensor = model.model.norm.weight
             self._head = linear(model.lm_head.weight, model.lm_head.bias, weights)
 
-    def new_cache(self, rows: int, columns: int) -> Cache:
-        """An empty cache."""
-        shape = (self.layers, rows, self.kv_heads, columns, self.head_width)
+    def new_cache(self, rows: int, columns: int, *, first: int = 0) -> Cache:
+        """An empty cache, of the layers from `first` on."""
+        shape = (self.layers - first, rows, self.kv_heads, columns, self.head_width)
         return Cache(keys=self._zeros(shape), values=self._zeros(shape))
 
     def _zeros(self, shape: tuple[int, ...]) -> Tensor:
@@ -90,15 +90,35 @@ class Llama:
             positions += range(stretch.start, stretch.start + len(stretch.ids))
         plan = Plan(cache, lengths_D, stretches, groups=self.heads // self.kv_heads)
         ids_N = torch.tensor(ids, device=self.device)
-        turn_N1d = self._rotation_Pd[torch.tensor(positions, device=self.device)].unsqueeze(1)
-        x = F.embedding(ids_N, self._embedding)
-        for number, layer in enumerate(self._layers):
-            x = x + layer.out(self._attend(number, layer, x, turn_N1d, plan))
-            gate, up = layer.gate_up(self._normed(x, layer.norm_mlp)).chunk(2, dim=-1)
-            x = x + layer.down(F.silu(gate) * up)
+        x = self._through(F.embedding(ids_N, self._embedding), positions, plan, first=0)
         if len(predict) < len(ids):
             x = x[torch.tensor(predict, dtype=torch.long, device=self.device)]
         return self._head(self._normed(x, self._norm))
+
+    def forward_from(self, first: int, cache: Cache, x_Nh: Tensor, *, start: int) -> Tensor:
+        """Logits (V,) after N hidden states of one sequence that enter layer `first`.
+
+        The layers before it ran elsewhere. `cache` has one row and the layers from `first` on;
+        `start` is how many tokens it holds.
+        """
+        count = len(x_Nh)
+        if count == 1:
+            plan = Plan(cache, [start], [], groups=self.heads // self.kv_heads)
+        else:
+            stretch = Stretch(row=0, start=start, ids=range(count))
+            plan = Plan(cache, [], [stretch], groups=self.heads // self.kv_heads)
+        positions = range(start, start + count)
+        x = self._through(x_Nh.to(self.device), positions, plan, first=first)
+        return self._head(self._normed(x[-1:], self._norm))[0]
+
+    def _through(self, x: Tensor, positions: Sequence[int], plan: Plan, *, first: int) -> Tensor:
+        """Hidden states (N, h) through the layers from `first` on."""
+        turn_N1d = self._rotation_Pd[torch.tensor(positions, device=self.device)].unsqueeze(1)
+        for number, layer in enumerate(self._layers[first:]):
+            x = x + layer.out(self._attend(number, layer, x, turn_N1d, plan))
+            gate, up = layer.gate_up(self._normed(x, layer.norm_mlp)).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate) * up)
+        return x
 
     def logits(self, ids: Sequence[int], *, first: int) -> Tensor:
         """What follows each token of one text from the index `first` on; (len(ids) - first, V)."""
@@ -121,7 +141,7 @@ class Llama:
         return plan.attend(number, q, k, v)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, (self._width,), weight, self._epsilon)
+        return F.rms_norm(x, (self.width,), weight, self._epsilon)
 
     def _layer(self, block: Any, weights: str) -> _Layer:
         attention, mlp = block.self_attn, block.mlp

@@ -1,11 +1,15 @@
 """An engine that counts what it is asked: the same figures for gRPC and HTTP."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from fl.service_metrics import ServiceMetrics
 from server.generation.engine import Deliver, Engine, Event, Load, Ticket
+
+if TYPE_CHECKING:
+    from server.generation.loading import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,9 @@ class Metered:
         except GenerationError as error:
             meter.refused(error.status)
             raise
+
+    def language_model(self) -> "LanguageModel":
+        return self.engine.language_model()
 
     def close(self) -> None:
         """End the engine."""

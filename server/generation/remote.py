@@ -21,6 +21,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -37,6 +38,9 @@ from server.generation.remote_wire import (
     request_body,
     unavailable,
 )
+
+if TYPE_CHECKING:
+    from server.generation.loading import LanguageModel
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +142,13 @@ class RemoteEngine:
             self._admit(job)
             self._loop.call_soon_threadsafe(self._start, job)
         return _Ticket(engine=self, job=job)
+
+    def language_model(self) -> "LanguageModel":
+        """Refused: the model is on another host."""
+        raise GenerationError(
+            "mode=split needs the cloud's model in the service itself (engine.kind=embedded).",
+            status="UNIMPLEMENTED",
+        )
 
     def close(self) -> None:
         """Cancel what runs, refuse what comes, and wait for the thread to end."""

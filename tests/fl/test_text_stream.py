@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.generation.text_stream import TextStream
+from fl.text_stream import TextStream
 
 
 def decode_bytes(ids: Sequence[int]) -> str:
