@@ -124,7 +124,7 @@ class EdgeModel:
         """Complete every prompt with the adapter as it is now; see `Writer`."""
         adapter = self._weighted()
         lines = [self.writer.line(p, adapter, max_new_tokens=max_new_tokens) for p in prompts]
-        return self.writer.write(lines)
+        return [written.text for written in self.writer.write(lines)]
 
     def _weighted(self) -> Adapter:
         """The adapter with the directions' weights in B, where it has any."""

@@ -8,6 +8,7 @@ Letters: B = batch, T = positions of the prompt, V = vocabulary.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +20,14 @@ ROWS = 48  # prompts decoded together, at the most
 PADDED_TOKENS = 8192  # prompt tokens of one batch with padding, at the most
 
 
+@dataclass(kw_only=True)
+class NewTokens:
+    """What follows one prompt. `nats` are -log p of the chosen tokens, the end mark's included."""
+
+    ids: list[int] = field(default_factory=list)  # without end mark
+    nats: list[float] = field(default_factory=list)
+
+
 @torch.inference_mode()
 def greedy_texts(
     network: Any,
@@ -27,25 +36,25 @@ def greedy_texts(
     limits: Sequence[int],
     end_id: int,
     on_rows: OnRows | None = None,
-) -> list[list[int]]:
-    """New token ids of every prompt, `limits` at the most, in the order given, without end mark.
+) -> list[NewTokens]:
+    """New tokens of every prompt, `limits` at the most, in the order given.
 
     `on_rows` is told which prompts the rows of the network's next call are.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
-    new_ids: list[list[int]] = [[] for _ in prompts]
+    new = [NewTokens() for _ in prompts]
     while order:
         rows = max(1, min(ROWS, PADDED_TOKENS // len(prompts[order[0]])))
         batch, order = order[:rows], order[rows:]
-        _decode(network, batch, prompts, new_ids, limits=limits, end_id=end_id, on_rows=on_rows)
-    return new_ids
+        _decode(network, batch, prompts, new, limits=limits, end_id=end_id, on_rows=on_rows)
+    return new
 
 
 def _decode(
     network: Any,
     alive: list[int],
     prompts: Sequence[Sequence[int]],
-    new_ids: list[list[int]],
+    new: list[NewTokens],
     *,
     limits: Sequence[int],
     end_id: int,
@@ -69,12 +78,14 @@ def _decode(
             use_cache=True,
             logits_to_keep=1,
         ).logits  # (B, 1, V)
-        chosen = logits[:, -1].argmax(dim=-1)  # (B,)
+        highest, chosen = logits[:, -1].max(dim=-1)  # (B,)
+        nats = (logits[:, -1].logsumexp(dim=-1) - highest).tolist()
         going = []
         for place, (i, token) in enumerate(zip(alive, chosen.tolist(), strict=True)):
+            new[i].nats.append(nats[place])
             if token != end_id:
-                new_ids[i].append(token)
-                if len(new_ids[i]) < limits[i]:
+                new[i].ids.append(token)
+                if len(new[i].ids) < limits[i]:
                     going.append(place)
         if not going:
             return

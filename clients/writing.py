@@ -37,6 +37,15 @@ class Line:
     max_new_tokens: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What the model wrote for a line."""
+
+    text: str = field(repr=False)  # stripped
+    # -log p of each token that was chosen; batches of other rows differ in the last bits
+    nats: tuple[float, ...] = field(repr=False, compare=False)
+
+
 class Writer:
     """Greedy completions. The modules of `network` are its own, the weights may be shared."""
 
@@ -72,8 +81,8 @@ class Writer:
         ids = token_ids(self._tokenizer, prompt)[-room:] or [self._end_id]
         return Line(ids=tuple(ids), adapter=adapter, max_new_tokens=max_new_tokens)
 
-    def write(self, lines: Sequence[Line]) -> list[str]:
-        """The text after each prompt, stripped, in the same order."""
+    def write(self, lines: Sequence[Line]) -> list[Written]:
+        """What follows each prompt, in the same order."""
         adapters = list({id(line.adapter): line.adapter for line in lines}.values())
         place = {id(adapter): i for i, adapter in enumerate(adapters)}
         whose = [place[id(line.adapter)] for line in lines]
@@ -82,7 +91,7 @@ class Writer:
             try:
                 for layer in self._layers:
                     layer.take(adapters)
-                new_ids = greedy_texts(
+                new = greedy_texts(
                     self._network,
                     [line.ids for line in lines],
                     limits=[line.max_new_tokens for line in lines],
@@ -92,12 +101,13 @@ class Writer:
             finally:
                 for layer in self._layers:
                     layer.take([])
-        return [
-            self._tokenizer.decode(
-                row, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            ).strip()
-            for row in new_ids
-        ]
+        return [Written(text=self._text(tokens.ids), nats=tuple(tokens.nats)) for tokens in new]
+
+    def _text(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text.strip()
 
     def _choose(self, chosen: Sequence[int]) -> None:
         """The adapter of each row from now on, by its place in the list the layers took."""

@@ -127,7 +127,7 @@ class Corridor:
                 status="DEADLINE_EXCEEDED",
             ) from None
         model = self._owner.loaded.result()
-        enriched = as_enriched(written, short, model, seconds=perf_counter() - started)
+        enriched = as_enriched(written.text, short, model, seconds=perf_counter() - started)
         return Enrichment(
             card=card, short=short, enriched=enriched, prompt_tokens=tokens, in_use=in_use
         )

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from clients.edge_model import EdgeModel
 from clients.learning.edge_site import Pause
-from clients.writing import Line
+from clients.writing import Line, Written
 from fl.adapter import Adapter
 from fl.errors import GenerationError, NetGPTError
 
@@ -42,7 +42,7 @@ class Waiting:
     prompt_of: Callable[[CountTokens], str]
     adapter: Adapter = field(repr=False)
     max_new_tokens: int
-    future: "Future[str]"
+    future: "Future[Written]"
 
 
 class ModelOwner:
@@ -82,7 +82,7 @@ class ModelOwner:
         adapter: Adapter,
         *,
         max_new_tokens: int,
-    ) -> "Future[str]":
+    ) -> "Future[Written]":
         """Complete one prompt with this adapter, before any learning.
 
         `prompt_of(count_tokens)` makes the prompt on the model's thread when its turn has come.
@@ -90,7 +90,7 @@ class ModelOwner:
         ends. The future raises what `prompt_of` raises, or AdapterError or BaseModelError where
         adapter or sizes do not fit. Cancelling it takes a prompt that waits out of the queue.
         """
-        future: Future[str] = Future()
+        future: Future[Written] = Future()
         waiting = Waiting(
             prompt_of=prompt_of, adapter=adapter, max_new_tokens=max_new_tokens, future=future
         )
@@ -183,7 +183,7 @@ class ModelOwner:
         """Write for the prompts that wait now, as many as one batch takes."""
         with self._wake:
             taken = [self._prompts.popleft() for _ in range(min(MOST_TOGETHER, len(self._prompts)))]
-        batch: list[tuple[Future[str], Line]] = []
+        batch: list[tuple[Future[Written], Line]] = []
         for waiting in taken:
             if waiting.future.set_running_or_notify_cancel():
                 try:

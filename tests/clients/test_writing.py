@@ -54,7 +54,7 @@ def test_the_adapter_of_each_row_counts_and_not_the_learners(model: EdgeModel) -
         expected += model.generate([PROMPT], max_new_tokens=12)
     assert len(set(expected)) == 4
     lines = [model.writer.line(PROMPT, adapter, max_new_tokens=12) for adapter in adapters]
-    assert model.writer.write(lines[::-1]) == expected[::-1]
+    assert [w.text for w in model.writer.write(lines[::-1])] == expected[::-1]
     assert model.writer.write([]) == []
 
 

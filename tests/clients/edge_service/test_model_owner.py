@@ -20,7 +20,7 @@ from clients.edge_service.model_owner import (
 from clients.learning.edge_site import Pause
 from clients.learning.evaluation import heldout_nll
 from clients.learning.local_training import train
-from clients.writing import Line, Writer
+from clients.writing import Line, Writer, Written
 from fl.adapter import Adapter, digest, initial_adapter
 from fl.errors import AdapterError, BaseModelError, GenerationError
 from fl.settings import Settings
@@ -55,7 +55,7 @@ def adapters(owner: ModelOwner) -> tuple[Adapter, Adapter]:
     return moved(first, by=0.1, seed=1), moved(first, by=0.1, seed=2)
 
 
-def asked(owner: ModelOwner, adapter: Adapter, prompt: str = PROMPT) -> "Future[str]":
+def asked(owner: ModelOwner, adapter: Adapter, prompt: str = PROMPT) -> "Future[Written]":
     return owner.write(lambda count_tokens: prompt, adapter, max_new_tokens=12)
 
 
@@ -302,7 +302,7 @@ def test_too_many_prompts_are_refused_and_who_leaves_makes_room(
         served.append(1)
         return PROMPT
 
-    def asking() -> "Future[str]":
+    def asking() -> "Future[Written]":
         return owner.write(prompt_of, adapters[0], max_new_tokens=1)
 
     busy = owner.learn(held(begun, go_on))
