@@ -12,6 +12,7 @@ from clients.asking.ask import Answered, Leaving, Wish
 from clients.edge_service.corridor import Corridor, Enrichment
 from clients.edge_service.model_owner import GivenUp
 from clients.edge_service.serving import InUse
+from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from fl.service_metrics import ServiceMetrics
@@ -41,7 +42,7 @@ class Model:
     def __init__(self) -> None:
         self.loaded: Future[Model] = Future()
         self.loaded.set_result(self)
-        self.future: Future[str] = Future()
+        self.future: Future[Written] = Future()
         self.prompts: list[str] = []
 
     def token_ids(self, text: str) -> list[int]:
@@ -49,7 +50,7 @@ class Model:
 
     def write(
         self, prompt_of: Callable[[Any], str], adapter: object, *, max_new_tokens: int
-    ) -> "Future[str]":
+    ) -> "Future[Written]":
         if isinstance(self.future, Future):
             self.prompts.append(prompt_of(lambda text: len(text.split())))
             self.max_new_tokens = max_new_tokens
@@ -119,7 +120,7 @@ def world(tmp_path: Path) -> World:
 
 
 def test_the_way_in_its_order(world: World) -> None:
-    world.model.future.set_result(" a table for two ")
+    world.model.future.set_result(Written(text=" a table for two ", nats=(0.1,)))
     enrichment, leaving, piece, answered = world.ask()
     assert isinstance(enrichment, Enrichment)
     assert isinstance(leaving, Leaving)
@@ -145,7 +146,7 @@ def test_who_leaves_while_the_prompt_waits_frees_its_place(world: World) -> None
 
 
 def test_who_stops_reading_before_it_leaves_sends_nothing(world: World) -> None:
-    world.model.future.set_result("a table")
+    world.model.future.set_result(Written(text="a table", nats=(0.1,)))
     events = world.ask()
     next(events)
     assert isinstance(next(events), Leaving)
@@ -155,7 +156,7 @@ def test_who_stops_reading_before_it_leaves_sends_nothing(world: World) -> None:
 
 
 def test_who_leaves_later_ends_the_clouds_work(world: World) -> None:
-    world.model.future.set_result("a table")
+    world.model.future.set_result(Written(text="a table", nats=(0.1,)))
     events = world.ask()
     assert [type(next(events)) for _ in range(3)] == [Enrichment, Leaving, TextPiece]
     for cancel in world.leave:
@@ -166,7 +167,7 @@ def test_who_leaves_later_ends_the_clouds_work(world: World) -> None:
 def test_a_cloud_that_fails_ends_with_what_the_site_wrote(tmp_path: Path) -> None:
     down = GenerationError("down", status="UNAVAILABLE")
     world = World(tmp_path, TextPiece(text="Ye"), down)
-    world.model.future.set_result("a table")
+    world.model.future.set_result(Written(text="a table", nats=(0.1,)))
     *_, answered = world.ask()
     assert isinstance(answered, Answered)
     assert (answered.answer, answered.outcome) == ("Ye", down)

@@ -13,6 +13,7 @@ import pytest
 from clients.edge_service.http_answer import EdgeAnswer
 from clients.edge_service.http_backend import MOST_CALLS, EdgeBackend, Events
 from clients.edge_service.model_owner import GivenUp
+from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import TextPiece
 from fl.openai_api.backend import ApiEvent, Extension
@@ -82,7 +83,7 @@ def test_who_has_left_sends_nothing_though_the_model_wrote(tmp_path: Path) -> No
         async with backend_of(world, tmp_path) as backend:
             answer = await backend.open(CALL)
             answer.cancel()
-            future.set_result("a table for two")
+            future.set_result(Written(text="a table for two", nats=(0.1,)))
             return await events_of(answer)
 
     [end] = asyncio.run(walk())

@@ -146,7 +146,7 @@ def test_prompts_inside_steps_leave_training_with_the_same_bytes(
     expected = [asked(owner, adapter).result() for adapter in (other, start)]
     assert expected[0] != expected[1]
 
-    answers: list[Future[str]] = []
+    answers: list[Future[Written]] = []
     passes = Passes(
         lambda number: answers.extend(asked(owner, adapter) for adapter in (other, start))
     )
@@ -162,7 +162,7 @@ def test_prompts_inside_steps_leave_training_with_the_same_bytes(
 def test_a_prompt_is_answered_before_the_step_it_came_in_ends(
     owner: ModelOwner, adapters: tuple[Adapter, Adapter]
 ) -> None:
-    paused, answers = Paused(), list[Future[str]]()
+    paused, answers = Paused(), list[Future[Written]]()
 
     def act(number: int) -> None:
         if paused.steps == [1] and not answers:
