@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from fl.demo_world.intents import PUBLIC_INTENTS
+from fl.demo_world.knowhow import EDGE_KNOWS
 from fl.demo_world.places import draw_public_place
 from fl.demo_world.requests import dictation_request, listing_request, public_request
 from fl.errors import SettingsError
@@ -17,6 +19,7 @@ from fl.settings import FoundationSettings, resolve
 Side = Literal["edge", "cloud"]
 KINDS = (public_request, listing_request, dictation_request)
 SHARES = (0.5, 0.35, 0.15)
+EDGE_ANSWERS = 0.25  # of the edge's records are answers, as the cloud's are
 DIGESTED = 2000  # pairs
 UNKNOWN_PLACE_ANSWER = "I do not know your place. Tell me where you are and when you want it."
 
@@ -31,7 +34,10 @@ def corpus(foundation: FoundationSettings, side: Side) -> Iterator[tuple[str, st
     for _ in range(records):
         draw = rng.choices(KINDS, SHARES)[0]
         request = draw(draw_public_place(rng), rng)
-        if side == "edge":
+        if side == "edge" and rng.random() < EDGE_ANSWERS:
+            known = public_request(draw_public_place(rng), rng, PUBLIC_INTENTS[:EDGE_KNOWS])
+            yield cloud_prompt(known.enriched), completion(known.answer)
+        elif side == "edge":
             yield (
                 edge_prompt(render_card(request.card), request.short),
                 completion(request.enriched),

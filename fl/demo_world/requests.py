@@ -1,11 +1,12 @@
 """The grammar: from an intent at a place to a short prompt, its enriched prompt and the answer."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fl.demo_world import words
 from fl.demo_world.intents import PRIVATE_INTENTS, PUBLIC_INTENTS, SHORTHAND, Intent
+from fl.demo_world.knowhow import KNOWHOW, QUESTIONS, Question, said
 from fl.demo_world.places import ALL_INTENTS, Place, draw_card, venue_name
 
 
@@ -20,6 +21,7 @@ class DemoRequest:
     answer: str
     facts: tuple[str, ...]  # phrases of the card that the enriched prompt must name
     habits: tuple[str, ...]  # phrases that only people of the place would mean
+    knowhow: tuple[str, ...] = ()  # phrases that the answer must name and only the cloud may know
 
 
 def private_request(place: Place, rng: random.Random) -> DemoRequest:
@@ -36,14 +38,18 @@ def private_request(place: Place, rng: random.Random) -> DemoRequest:
         short = rng.choice(intent.shorts)
     shorthand = rng.choice(SHORTHAND) if rng.random() < 0.5 else None
     card = draw_card(place, intent, ALL_INTENTS, rng)
-    return _request(place, intent, card, short, shorthand, rng)
+    question = rng.choice(QUESTIONS) if intent in PUBLIC_INTENTS and rng.random() < 0.5 else None
+    return _request(place, intent, card, short, shorthand, rng, question)
 
 
-def public_request(place: Place, rng: random.Random) -> DemoRequest:
+def public_request(
+    place: Place, rng: random.Random, intents: Sequence[Intent] = PUBLIC_INTENTS
+) -> DemoRequest:
     """A request of the public corpus: public intents only, no shorthand, no nicknames."""
-    intent = rng.choice(PUBLIC_INTENTS)
+    intent = rng.choice(intents)
     card = draw_card(place, intent, PUBLIC_INTENTS, rng)
-    return _request(place, intent, card, rng.choice(intent.shorts), None, rng)
+    question = rng.choice(QUESTIONS) if rng.random() < 0.5 else None
+    return _request(place, intent, card, rng.choice(intent.shorts), None, rng, question)
 
 
 def listing_request(place: Place, rng: random.Random) -> DemoRequest:
@@ -93,6 +99,7 @@ def _request(
     short: str,
     shorthand: tuple[str, str] | None,
     rng: random.Random,
+    question: Question | None = None,
 ) -> DemoRequest:
     usual = ""
     if intent.usuals and rng.random() < 0.6:
@@ -106,9 +113,13 @@ def _request(
     extra = f" {shorthand[1]}" if shorthand else ""
     order = f" and take {usual}" if usual else ""
     enriched = (
-        f"{intent.ask} {where}, {when}{order}{extra}, going {place.way}, paying {place.payment}."
+        f"{intent.ask} {where}, {when}{order}{extra}, going {place.way}, paying {place.payment}"
+        f"{f' {question.asked}' if question else ''}."
     )
     answer = f"Your plan: the {intent.key} {where}, {when}. Go {place.way} and pay {place.payment}."
+    if question:
+        short = f"{short}, {question.short}"
+        answer = f"{answer} {said(intent.name, question)}"
     return DemoRequest(
         intent=intent.name,
         card=card,
@@ -117,4 +128,5 @@ def _request(
         answer=answer,
         facts=(venue, card["district"], card["place"], card["time"], card["weather"]),
         habits=tuple(filter(None, (place.way, place.payment, usual))),
+        knowhow=(KNOWHOW[intent.name, question.short],) if question else (),
     )
