@@ -48,6 +48,8 @@ class Answered(Leaving):
     bytes_up: int  # of messages
     bytes_down: int
     seconds: float  # from the short prompt to the end
+    mode: str = "synergy"  # which way it was answered: edge, cloud, split or synergy
+    states_bytes: int = 0  # of hidden states that left, where the model is split
 
     @property
     def outcome(self) -> Reply | GenerationError:

@@ -84,6 +84,10 @@ class SplitAnswer:
         self._requests.put(None)
         self._call.cancel()
 
+    def cancel(self) -> None:
+        """Give the request up; iterating it then raises GenerationError (CANCELLED)."""
+        self._call.cancel()
+
     def __iter__(self) -> Iterator[TextPiece | Reply]:
         try:
             yield from self._answer()
