@@ -26,7 +26,8 @@ usage() {
   serve        reads the cloud model; answers on service.address and service.http until Ctrl-C
   tune-cloud   reads the cloud model and its corpus; writes var/NAME-SEED/cloud: its own release
   export-gguf  reads the cloud model; writes var/gguf/NAME-f32.gguf for llama.cpp
-  ask          reads a site's shelf and card; needs the service running; writes nothing
+  ask          reads a site's shelf and card; needs the service running; adds to the site's ledger
+  ledger       adds up the sites' ledgers: bytes, characters, seconds by site and mode
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
   study-methods  compares all ways to combine on real text; writes var/NAME-SEED/study-methods
   test         runs the tests (slow=true: also those that take minutes)
@@ -61,7 +62,7 @@ main() {
       setup gguf
       exec "$PYTHON" -m server "$@"
       ;;
-    books | ask | site | edge)
+    books | ledger | ask | site | edge)
       setup
       exec "$PYTHON" -m clients "$@"
       ;;

@@ -191,6 +191,18 @@ def study_methods(arguments: Arguments = None) -> None:
 
 
 @app.command()
+def ledger(arguments: Arguments = None) -> None:
+    """Print what the sites of this machine have spent: bytes, characters, seconds, by mode.
+
+    Reads var/NAME-SEED/sites/*/ledger.jsonl. Writes nothing.
+    """
+    settings = _settings(arguments)
+    from clients.ledger.verb import show_ledger
+
+    show_ledger(settings, Console())
+
+
+@app.command()
 def seeds(arguments: Arguments = None) -> None:
     """Print the seeds that `study` runs, and so check the settings."""
     settings = _settings(arguments)

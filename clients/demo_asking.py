@@ -5,22 +5,28 @@ Where the site's edge service runs, it is asked; else the site's part happens in
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.text import Text
 
 from clients.adapter_shelf import newest_shelf
-from clients.asking.ask import Answered, Leaving, disclose_and_answer
+from clients.asking.alone import alone
+from clients.asking.ask import Answered, Leaving
 from clients.asking.cloud_channel import CloudChannel, service_address
-from clients.asking.enrichment import enrich
+from clients.asking.modes import Asked, answer_by
 from clients.edge_service.asking_client import living_service
 from clients.edge_service.asking_codec import Ended
+from clients.ledger.account import account
+from clients.ledger.journal import ledger_file, record
 from clients.personal_part import in_use
 from clients.place_card import card_text, read_facts
 from fl.errors import FederationError
 from fl.generation import TextPiece
+from fl.link.profiles import profile
+from fl.link.relay import Relay
+from fl.release import AdapterRelease
 from fl.settings import Settings, resolve
 from fl.site import Site
 from fl.site_list import site_folder
@@ -72,6 +78,11 @@ class SiteInProcess:
         address, keys = service_address(settings), None
         if settings.site.keys:  # a site on its own host
             address, keys = settings.site.cloud, resolve(settings.site.keys)
+        self._relay: Relay | None = None
+        if keys is None:  # on this machine; from elsewhere a relay would need the cloud's own name
+            link = Relay(address, profile(settings.link.profile), seed=settings.seed)
+            self._relay = closing.enter_context(link)
+            address = self._relay.address
         self._channel = closing.enter_context(
             CloudChannel(address, settings.asking.timeout_s, keys=keys)
         )
@@ -79,36 +90,61 @@ class SiteInProcess:
 
     def at(self, site: Site) -> "SiteInProcess":
         """The same, now at this site. Raises FederationError before its first release."""
-        load_site_adapter(self._model, self._settings, site)
+        self._release = load_site_adapter(self._model, self._settings, site)
         self._site = site
         return self
 
     def ask(self, short: str) -> Iterator[Event]:
         """Ask at the site it is at."""
-        settings, model, site = self._settings, self._model, self._site
+        settings, site = self._settings, self._site
         assert site is not None
-        started = perf_counter()
-        facts = read_facts(site_folder(settings, site.id) / "place.json", place=site.place)
-        card = card_text(
-            facts,
-            budget=settings.asking.card_tokens,
-            count_tokens=lambda text: len(model.token_ids(text)),
-        )
-        for event in disclose_and_answer(
-            short,
-            card=card,
-            enriched=enrich(model, card, short, settings.asking.enriched_tokens),
-            channel=self._channel,
-            settings=settings,
-            site_id=site.id,
-            started=started,
+        started, began = perf_counter(), process_time()
+        before = self._relay.crossed if self._relay else None
+        first = 0.0
+        for event in answer_by(
+            Asked(
+                short=short,
+                mode=settings.mode,
+                here=alone(self._model, settings, self._card),
+                channel=self._channel,
+                settings=settings,
+                site_id=site.id,
+                started=started,
+            )
         ):
-            if isinstance(event, Answered) and event.error is not None:
-                raise event.error
+            if isinstance(event, TextPiece):
+                first = first or perf_counter() - started
+            elif isinstance(event, Answered):
+                crossed = self._relay.crossed.since(before) if self._relay and before else None
+                entry = account(
+                    event,
+                    site_id=site.id,
+                    wanted=settings.mode,
+                    crossed=crossed,
+                    first_seconds=first,
+                    cpu_seconds=process_time() - began,
+                    short_tokens=len(self._model.token_ids(short)),
+                    federation=self._release.federation,
+                    release=self._release.number,
+                )
+                record(ledger_file(settings, site.id), entry)
+                if event.error is not None:
+                    raise event.error
             yield event
 
+    def _card(self) -> str:
+        """The card of this moment."""
+        settings, site = self._settings, self._site
+        assert site is not None
+        facts = read_facts(site_folder(settings, site.id) / "place.json", place=site.place)
+        return card_text(
+            facts,
+            budget=settings.asking.card_tokens,
+            count_tokens=lambda text: len(self._model.token_ids(text)),
+        )
 
-def load_site_adapter(model: "EdgeModel", settings: Settings, site: Site) -> None:
+
+def load_site_adapter(model: "EdgeModel", settings: Settings, site: Site) -> AdapterRelease:
     """Set the release in use and the site's personal part from its shelf into the model.
 
     Raises FederationError where no release has reached the site yet, ReleaseError for one that the
@@ -121,6 +157,7 @@ def load_site_adapter(model: "EdgeModel", settings: Settings, site: Site) -> Non
             f"No release has reached site {site.id} yet. Run ./run.sh simulate first."
         )
     model.set_adapter(in_use(shelf, release, settings, site, model.base.layers))
+    return release
 
 
 def _show(console: Console, events: Iterator[Event], *, with_card: bool) -> None:
@@ -142,8 +179,18 @@ def _show(console: Console, events: Iterator[Event], *, with_card: bool) -> None
 
 
 def _what_left(leaving: Leaving, end: Answered | Ended) -> str:
+    mode = end.mode
+    if mode == "edge":
+        return f"nothing; the site answered by itself. {end.seconds:.2f} s"
+    if mode == "split":
+        return (
+            f"no text; {end.states_bytes} bytes of hidden states ({end.bytes_up} bytes up, "
+            f"{end.bytes_down} down). {end.seconds:.2f} s"
+        )
     what = "the enriched prompt; not the card, not the short prompt"
-    if leaving.enriched.fell_back:
+    if mode == "cloud":
+        what = "the short prompt; not the card"
+    elif leaving.enriched.fell_back:
         what = "the short prompt itself, for the edge model wrote nothing"
     return (
         f"{leaving.disclosed.characters} characters of {what} "
@@ -157,8 +204,9 @@ def _before_it_leaves(console: Console, leaving: Leaving, *, with_card: bool) ->
         _line(console, "card", leaving.card)
     console.print()
     _line(console, "short", leaving.short)
-    _line(console, "enriched", leaving.enriched.text)
-    if leaving.disclosed.text != leaving.enriched.text:
+    if leaving.enriched.text != leaving.short:
+        _line(console, "enriched", leaving.enriched.text)
+    if leaving.disclosed.text not in ("", leaving.enriched.text):
         _line(console, "disclosed", leaving.disclosed.text)
     console.print(Text(f"    {'answer':<10} "), end="")
 

@@ -49,3 +49,5 @@ class Reply:
     decode_seconds: float
     model_fingerprint: str
     release: str = BASE  # the cloud adapter that answered, for instance "cloud/3"
+    # Processor seconds of its steps, shared by those in the same step; 0 where nobody counts.
+    cpu_seconds: float = 0.0

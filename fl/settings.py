@@ -43,6 +43,9 @@ from fl.settings_sections import (
     LearningSettings as LearningSettings,
 )
 from fl.settings_sections import (
+    LinkSettings as LinkSettings,
+)
+from fl.settings_sections import (
     ServiceSettings as ServiceSettings,
 )
 from fl.settings_sections import (
@@ -80,12 +83,14 @@ class Settings:
     rounds: int
     method: str
     personal: str
+    mode: str
     edge: EdgeSettings
     cloud: CloudSettings
     foundation: FoundationSettings
     learning: LearningSettings
     federation: FederationSettings
     asking: AskingSettings
+    link: LinkSettings
     split: SplitSettings
     service: ServiceSettings
     engine: EngineSettings

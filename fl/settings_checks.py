@@ -25,6 +25,17 @@ def mistakes(s: "Settings") -> list[str]:
         ),
         (s.learning.local_steps >= 1, "learning.local_steps must be at least 1"),
         (s.learning.settle_steps >= 0, "learning.settle_steps must be 0 or more"),
+        (
+            s.mode in ("edge", "cloud", "split", "synergy", "auto"),
+            f"mode is edge, cloud, split, synergy or auto, found {s.mode!r}",
+        ),
+        (s.split.layers >= 0, "split.layers must be 0 or more"),
+        (s.split.memory_mb >= 1, "split.memory_mb must be at least 1"),
+        (s.split.requests >= 1, "split.requests must be at least 1"),
+        (
+            s.split.numbers in ("float32", "float16"),
+            f"split.numbers is float32 or float16, found {s.split.numbers!r}",
+        ),
         (s.learning.alpha > 0, "learning.alpha must be above 0"),
         (s.learning.clip_norm > 0, "learning.clip_norm must be above 0"),
         (s.study.heldout_per_site >= 1, "study.heldout_per_site must be at least 1"),

@@ -98,6 +98,13 @@ class AskingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LinkSettings:
+    """The way between a site and the cloud."""
+
+    profile: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitSettings:
     """mode=split: the first layers of the cloud's model at the site."""
 

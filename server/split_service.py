@@ -94,6 +94,7 @@ def _finished(split: Split) -> pb.SplitFinished:
         completion_tokens=split.completion_tokens,
         prefill_seconds=split.prefill_seconds,
         decode_seconds=split.decode_seconds,
+        cpu_seconds=split.cpu_seconds,
     )
 
 

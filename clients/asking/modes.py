@@ -150,6 +150,7 @@ def _split_events(asked: Asked, leaving: Leaving, answer: "SplitAnswer") -> Iter
         seconds=perf_counter() - asked.started,
         mode="split",
         states_bytes=answer.crossing.states,
+        layers_seconds=answer.seconds_here,
     )
 
 

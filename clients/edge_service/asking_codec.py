@@ -59,6 +59,8 @@ class Ended:
     bytes_up: int  # of messages between site and cloud
     bytes_down: int
     seconds: float  # from the short prompt to the end
+    mode: str = "synergy"
+    states_bytes: int = 0
 
 
 def event_from_wire(message: pb.AskResponse, short: str) -> Leaving | TextPiece | Ended:

@@ -150,6 +150,7 @@ class SplitAnswer:
             queue_seconds=0.0,
             prefill_seconds=end.prefill_seconds,
             decode_seconds=end.decode_seconds,
+            cpu_seconds=end.cpu_seconds,
             model_fingerprint=self._lower.fingerprint,
         )
 

@@ -104,8 +104,8 @@ class Relay:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass_on(reader, far_writer, lines[0], up=True))
                 group.create_task(self._pass_on(far_reader, writer, lines[1], up=False))
-        except* OSError:
-            pass  # one side has gone: the other one learns it by the closing
+        except* (OSError, asyncio.CancelledError):
+            pass  # one side has gone, or the relay ends: the other one learns it by the closing
         finally:
             for end in (writer, far_writer):
                 end.close()

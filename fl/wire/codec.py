@@ -126,6 +126,7 @@ def event_to_wire(event: TextPiece | Reply) -> pb.GenerateResponse:
             queue_seconds=event.queue_seconds,
             prefill_seconds=event.prefill_seconds,
             decode_seconds=event.decode_seconds,
+            cpu_seconds=event.cpu_seconds,
         )
     )
 
@@ -172,6 +173,7 @@ def _reply(finished: pb.Finished, text: str, started: pb.Started) -> Reply:
         queue_seconds=finished.queue_seconds,
         prefill_seconds=finished.prefill_seconds,
         decode_seconds=finished.decode_seconds,
+        cpu_seconds=finished.cpu_seconds,
         model_fingerprint=started.model_fingerprint,
         release=started.release or BASE,
     )

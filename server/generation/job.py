@@ -28,6 +28,7 @@ class Job:
     taken_at: float = 0.0  # 0 while waiting
     first_at: float = 0.0  # 0 until the prompt was read
     completion_tokens: int = 0
+    cpu_seconds: float = 0.0  # of the steps it was in, its share
     cancelled: bool = False  # asked for; noticed at the next step
     ended: bool = False
 
@@ -69,5 +70,6 @@ class Job:
                 decode_seconds=now - first_at,
                 model_fingerprint=self.model.fingerprint,
                 release=self.model.release,
+                cpu_seconds=self.cpu_seconds,
             )
         )

@@ -4,7 +4,7 @@ import logging
 import traceback
 import uuid
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, process_time
 
 from fl.errors import GenerationError
 from fl.settings import EngineSettings
@@ -84,11 +84,15 @@ class Running:
         return endings
 
     def _step(self, served: _Served) -> list[Ending]:
+        began = process_time()
         rows, logits_RV = served.batch.step()
         by_row = {job.row: job for job in served.jobs}
         jobs = [by_row[row] for row in rows]
         chosen = next_tokens(logits_RV, [job.sampler for job in jobs])
         now = perf_counter()
+        share = (process_time() - began) / len(served.jobs)
+        for job in served.jobs:
+            job.cpu_seconds += share
         endings: list[Ending] = []
         for job, row, token in zip(jobs, rows, chosen, strict=True):
             job.first_at = job.first_at or now

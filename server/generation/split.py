@@ -6,7 +6,7 @@ caller's thread, beside the engine's own; weights are shared and only read.
 
 import threading
 from collections.abc import Mapping
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class Split:
         self._written = False  # whether the prompt has been read to its end
         self.prompt_tokens = self.completion_tokens = 0
         self.prefill_seconds = self.decode_seconds = 0.0
+        self.cpu_seconds = 0.0  # of the process, so beside others too much
         self.finish_reason = ""  # stop | length, once it has ended
 
     def advance(self, data: bytes, *, more: bool = False) -> int | None:
@@ -53,7 +54,7 @@ class Split:
         With `more` the prompt's states go on in the next call, and nothing comes of this one.
         Raises GenerationError (INVALID_ARGUMENT) for bytes that are no such states.
         """
-        started = perf_counter()
+        started, began = perf_counter(), process_time()
         states_Nh = self._read(data)
         network = self._model.network
         with torch.inference_mode():
@@ -61,6 +62,7 @@ class Split:
                 self._first, self._cache, torch.from_numpy(states_Nh), start=self._held
             )
         self._held += len(states_Nh)
+        self.cpu_seconds += process_time() - began
         if self._written:
             self.decode_seconds += perf_counter() - started
         else:

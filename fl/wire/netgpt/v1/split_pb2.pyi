@@ -66,15 +66,17 @@ class NextToken(_message.Message):
     def __init__(self, id: _Optional[int] = ...) -> None: ...
 
 class SplitFinished(_message.Message):
-    __slots__ = ("finish_reason", "prompt_tokens", "completion_tokens", "prefill_seconds", "decode_seconds")
+    __slots__ = ("finish_reason", "prompt_tokens", "completion_tokens", "prefill_seconds", "decode_seconds", "cpu_seconds")
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PREFILL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CPU_SECONDS_FIELD_NUMBER: _ClassVar[int]
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
     prefill_seconds: float
     decode_seconds: float
-    def __init__(self, finish_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., prefill_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ...) -> None: ...
+    cpu_seconds: float
+    def __init__(self, finish_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., prefill_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., cpu_seconds: _Optional[float] = ...) -> None: ...

@@ -1,0 +1,64 @@
+"""What a site can do by itself, with an edge model of this process."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from clients.asking.enrichment import enrich
+from clients.asking.modes import Here, OwnAnswer
+from fl.adapter import Adapter, initial_adapter
+from fl.base_model import base_folder
+from fl.prompt_format import cloud_prompt
+from fl.settings import Settings
+from fl.sharing import part_spec
+
+if TYPE_CHECKING:
+    from clients.edge_model import EdgeModel
+    from clients.splitting.lower_layers import LowerLayers
+
+
+def nothing_added(model: "EdgeModel") -> Adapter:
+    """An adapter that changes nothing: own answers are the base's, adapters learn to enrich."""
+    return initial_adapter(part_spec(model.spec, 1), model.base.layers, seed=0)
+
+
+def alone(model: "EdgeModel", settings: Settings, card: Callable[[], str]) -> Here:
+    """The site's part with this model, whose adapter is set; `card` is of the moment."""
+    plain = nothing_added(model)
+
+    def answer(enriched: str) -> OwnAnswer:
+        started = perf_counter()
+        line = model.writer.line(
+            cloud_prompt(enriched), plain, max_new_tokens=settings.asking.answer_tokens
+        )
+        (written,) = model.writer.write([line])
+        return OwnAnswer(written=written, tokens=len(line.ids), seconds=perf_counter() - started)
+
+    return Here(
+        card=card,
+        enrich=lambda card, short: enrich(model, card, short, settings.asking.enriched_tokens),
+        answer=answer,
+        lower=lambda: lower_layers(settings),
+        fingerprint=model.base.fingerprint,
+    )
+
+
+def lower_layers(settings: Settings) -> "LowerLayers":
+    """The first layers of the cloud's model, loaded at the first split.
+
+    Raises BaseModelError where this machine has no copy of it, SettingsError for a bad cut.
+    """
+    from clients.splitting.lower_layers import layers_that_fit
+
+    folder = base_folder(settings, "cloud")
+    layers = settings.split.layers or layers_that_fit(folder, settings.split.memory_mb)
+    return _loaded(folder, layers)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, layers: int) -> "LowerLayers":
+    from clients.splitting.lower_layers import LowerLayers
+
+    return LowerLayers(folder, layers)
