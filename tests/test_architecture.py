@@ -25,6 +25,7 @@ FORBIDDEN = {
 _GRPC = (
     "fl.wire",
     "clients.asking.cloud_channel",
+    "clients.splitting.split_answer",
     "clients.release_channel",
     "clients.learning.courier",
     "clients.edge_service",
