@@ -1,0 +1,1 @@
+"""The paper's ways to share work between edge and cloud, beside each other."""
