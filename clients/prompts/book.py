@@ -4,6 +4,7 @@ A line is an object with `prompt` and `completion`, and optionally
     context    the place card of that moment      (else `location`, else the site's place)
     split      train | val (also heldout, test)   (else by a digest of the prompt, 15 % held out)
     marks      {kind: [phrase, ...]}              phrases that recall is counted on
+    answer_marks  [phrase, ...]                   the same, of the answer alone
     slots, slot_src                               as in sgd_sites; become marks of kind venue, site
     kind       only `confirm` and records without a kind are read
 
@@ -103,6 +104,7 @@ def _parse(raw: bytes, where: str, site: Site) -> tuple[bool, str, PromptRecord]
         enriched=entry["completion"].strip(),
         card=card,
         marks=_marks(entry, where),
+        answer_marks=_answer_marks(entry, where),
     )
     digest = hashlib.sha256(record.short.encode("utf-8", "surrogatepass")).hexdigest()
     return _is_heldout(entry.get("split"), digest, where), digest, record
@@ -133,6 +135,13 @@ def _marks(entry: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
         for kind in ("venue", "site")
         if (found := tuple(str(v) for k, v in slots.items() if sources.get(k) == kind))
     }
+
+
+def _answer_marks(entry: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    phrases = entry.get("answer_marks", [])
+    if not _are_texts(phrases):
+        raise BookError(f"{where}: 'answer_marks' must be a list of phrases.")
+    return tuple(phrases)
 
 
 def _are_texts(value: object) -> bool:

@@ -14,3 +14,5 @@ class PromptRecord:
     card: str = field(repr=False)
     # phrases the enriched prompt should name, by kind: fact, habit (demo), venue, site (real text)
     marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    # phrases that the answer should name beside them, though no card and no prompt says them
+    answer_marks: tuple[str, ...] = field(default=(), repr=False)

@@ -105,5 +105,6 @@ def _line(request: DemoRequest, split: str) -> str:
         "context": render_card(request.card),
         "split": split,
         "marks": {"fact": request.facts, "habit": request.habits},
+        "answer_marks": request.knowhow,
     }
     return json.dumps(record, ensure_ascii=False)

@@ -7,8 +7,8 @@ from clients.learning.edge_site import EdgeSite
 from clients.learning.evaluation import heldout_nll
 from clients.learning.local_training import train
 from clients.personal_part import served_adapter
+from clients.prompts.recall import Recall, recall_of
 from clients.prompts.record import PromptRecord
-from clients.study.recall import Recall, recall_of
 from clients.study.results import ArmScore
 from fl.adapter import Adapter, initial_adapter
 from fl.prompt_format import edge_prompt

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from clients.asking.ask import answer_many
 from clients.asking.cloud_channel import CloudChannel
+from clients.prompts.recall import recall_of
 from clients.prompts.record import PromptRecord
 from clients.prompts.synthesis import book_path
 from clients.study.arms import Scored
-from clients.study.recall import recall_of
 from clients.study.results import CENTRAL, PERSONAL, TEMPLATE, SeedStudy, SiteStudy
 from clients.study.site_worker import (
     Measured,

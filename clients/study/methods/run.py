@@ -10,12 +10,12 @@ from clients.edge_model import EdgeModel, edge_model
 from clients.learning.evaluation import heldout_nll
 from clients.learning.local_training import train
 from clients.prompts.book import Book, read_book
+from clients.prompts.recall import recall_of
 from clients.prompts.record import PromptRecord
 from clients.prompts.synthesis import book_path
 from clients.study.methods.arms import BASE, CENTRAL, LOCAL, arm, settings_of
 from clients.study.methods.laboratory import Lab, Played, defined, scratch
 from clients.study.methods.results import Job, RoundPoint, Run, SiteScore
-from clients.study.recall import recall_of
 from fl.adapter import Adapter, initial_adapter
 from fl.prompt_format import completion, edge_prompt
 from fl.settings import Settings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clients.study.recall import names, recall_of
+from clients.prompts.recall import names, recall_of
 
 
 @pytest.mark.parametrize(
