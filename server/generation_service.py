@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
 
@@ -12,6 +13,8 @@ from fl.wire.netgpt.v1 import generation_pb2 as pb
 from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
 from server.event_queue import hand_over, joined
 from server.generation.engine import Engine, Event
+
+MOST_PADDING = 65_536  # bytes of a probe, each way
 
 Context = grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
 
@@ -44,9 +47,25 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         finally:  # also when the caller left or its deadline passed
             ticket.cancel()
 
+    async def Probe(self, request: pb.ProbeRequest, context: Any) -> pb.ProbeResponse:
+        if self.engine is None:
+            raise _away()
+        sizes = (len(request.padding), request.wanted_bytes)
+        if not all(0 <= size <= MOST_PADDING for size in sizes):
+            raise GenerationError(
+                f"Refused: a probe has 0 to {MOST_PADDING} bytes each way, found {sizes}.",
+                status="INVALID_ARGUMENT",
+            )
+        load = self.engine.load
+        return pb.ProbeResponse(
+            padding=bytes(request.wanted_bytes), running=load.running, waiting=load.waiting
+        )
+
     def _admitted(self, request: pb.GenerateRequest) -> tuple[Engine, GenerationRequest]:
         if self.engine is None:
-            raise GenerationError(
-                "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
-            )
+            raise _away()
         return self.engine, request_from_wire(request)
+
+
+def _away() -> GenerationError:
+    return GenerationError("The cloud is loading its model or shutting down.", status="UNAVAILABLE")

@@ -7,9 +7,10 @@ repeated, for it might quote the prompt.
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from time import monotonic, sleep
+from time import monotonic, perf_counter, sleep
 from types import TracebackType
 
 import grpc
@@ -28,6 +29,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["GenerationService"].full_name
 ADDRESS_FILE = "service.address"  # the service writes it into the run folder while it runs
 KEY_VARIABLE = "NETGPT_API_KEY"  # for a cloud that wants one of callers without a certificate
 LOOK_EVERY_S = 0.1  # how often a starting service is asked whether it is ready
+PROBE_S = 10.0  # a way that takes longer is none
 BLAME_S = 1.0  # to find out why a call failed; who asks waits for it
 
 _MEANING = {
@@ -55,6 +57,15 @@ def service_address(settings: Settings) -> str:
     """Where this run's service listens: as it wrote down itself, else as configured."""
     file = settings.run_dir / ADDRESS_FILE
     return file.read_text().strip() if file.is_file() else settings.service.address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """How long a probe took, and how many requests the cloud had then."""
+
+    seconds: float
+    running: int
+    waiting: int
 
 
 class Generation:
@@ -126,6 +137,16 @@ class CloudChannel:
     def generate(self, request: GenerationRequest) -> Generation:
         """Send a request. Raises GenerationError, here for bad fields, else while iterating."""
         return Generation(self, request)
+
+    def probe(self, site_id: str, *, padding: int = 0, wanted: int = 0) -> Probed:
+        """Send and get so many bytes of nothing, each at most 64 KiB. Raises GenerationError."""
+        request = pb.ProbeRequest(padding=bytes(padding), wanted_bytes=wanted, site_id=site_id)
+        began = perf_counter()
+        try:
+            said = self.stub.Probe(request, timeout=PROBE_S, metadata=self.metadata)
+        except grpc.RpcError as error:
+            raise self.typed(error) from None
+        return Probed(seconds=perf_counter() - began, running=said.running, waiting=said.waiting)
 
     def wait_ready(self, seconds: float) -> None:
         """Wait until the service is SERVING. Raises GenerationError (UNAVAILABLE) after that."""

@@ -18,6 +18,26 @@ FINISH_REASON_STOP: FinishReason
 FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_CANCELLED: FinishReason
 
+class ProbeRequest(_message.Message):
+    __slots__ = ("padding", "wanted_bytes", "site_id")
+    PADDING_FIELD_NUMBER: _ClassVar[int]
+    WANTED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SITE_ID_FIELD_NUMBER: _ClassVar[int]
+    padding: bytes
+    wanted_bytes: int
+    site_id: str
+    def __init__(self, padding: _Optional[bytes] = ..., wanted_bytes: _Optional[int] = ..., site_id: _Optional[str] = ...) -> None: ...
+
+class ProbeResponse(_message.Message):
+    __slots__ = ("padding", "running", "waiting")
+    PADDING_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    padding: bytes
+    running: int
+    waiting: int
+    def __init__(self, padding: _Optional[bytes] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
+
 class GenerateRequest(_message.Message):
     __slots__ = ("request_id", "site_id", "prompt", "max_new_tokens", "temperature", "top_p", "seed", "stop", "plain", "history")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]

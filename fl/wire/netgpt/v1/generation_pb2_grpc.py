@@ -39,6 +39,11 @@ class GenerationServiceStub:
                 request_serializer=fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.Probe = channel.unary_unary(
+                '/netgpt.v1.GenerationService/Probe',
+                request_serializer=fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.ProbeRequest.SerializeToString,
+                response_deserializer=fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.ProbeResponse.FromString,
+                _registered_method=True)
 
 
 class GenerationServiceServicer:
@@ -51,6 +56,13 @@ class GenerationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Probe(self, request, context):
+        """Measures the way to the cloud: how long so many bytes take there or back, and how busy it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GenerationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +70,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.GenerateRequest.FromString,
                     response_serializer=fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Probe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Probe,
+                    request_deserializer=fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.ProbeRequest.FromString,
+                    response_serializer=fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.ProbeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +104,33 @@ class GenerationService:
             '/netgpt.v1.GenerationService/Generate',
             fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
             fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Probe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/netgpt.v1.GenerationService/Probe',
+            fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.ProbeRequest.SerializeToString,
+            fl_dot_wire_dot_netgpt_dot_v1_dot_generation__pb2.ProbeResponse.FromString,
             options,
             channel_credentials,
             insecure,
