@@ -5,34 +5,19 @@ Where the site's edge service runs, it is asked; else the site's part happens in
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from time import perf_counter, process_time
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from rich.console import Console
 from rich.text import Text
 
-from clients.adapter_shelf import newest_shelf
-from clients.asking.alone import alone
 from clients.asking.ask import Answered, Leaving
-from clients.asking.cloud_channel import CloudChannel, service_address
-from clients.asking.modes import Asked, answer_by
+from clients.asking.cloud_link import open_link
+from clients.asking.site_in_process import SiteInProcess
 from clients.edge_service.asking_client import living_service
 from clients.edge_service.asking_codec import Ended
-from clients.ledger.account import account
-from clients.ledger.journal import ledger_file, record
-from clients.personal_part import in_use
-from clients.place_card import card_text, read_facts
-from fl.errors import FederationError
 from fl.generation import TextPiece
-from fl.link.profiles import profile
-from fl.link.relay import Relay
-from fl.release import AdapterRelease
-from fl.settings import Settings, resolve
+from fl.settings import Settings
 from fl.site import Site
-from fl.site_list import site_folder
-
-if TYPE_CHECKING:  # torch is loaded only where no edge service runs
-    from clients.edge_model import EdgeModel
 
 DEMO_PROMPTS = ("need a coffee, the usual", "send a box asap", "see a nurse w kids")
 
@@ -59,105 +44,15 @@ def ask_and_show(
             else:
                 if alone is None:
                     with console.status("getting ready: libraries and the edge model"):
-                        alone = SiteInProcess(settings, closing)
-                asker = alone.at(site)
+                        from clients.edge_model import edge_model
+
+                        link = open_link(settings, sites[0].id, closing)
+                        alone = SiteInProcess(settings, edge_model(settings), link)
+                with console.status(f"getting ready: {site.id}"):
+                    asker = alone.at(site)
             console.print(Text(f"\n  at {site.place}", style="bold"))
             for number, short in enumerate(prompts):
                 _show(console, asker.ask(short), with_card=number == 0)
-
-
-class SiteInProcess:
-    """A site's part of the corridor in this process, one site after the other."""
-
-    def __init__(self, settings: Settings, closing: ExitStack) -> None:
-        """Load the edge model and find the cloud; `closing` closes the connection."""
-        from clients.edge_model import edge_model
-
-        self._settings = settings
-        self._model = edge_model(settings)
-        address, keys = service_address(settings), None
-        if settings.site.keys:  # a site on its own host
-            address, keys = settings.site.cloud, resolve(settings.site.keys)
-        self._relay: Relay | None = None
-        if keys is None:  # on this machine; from elsewhere a relay would need the cloud's own name
-            link = Relay(address, profile(settings.link.profile), seed=settings.seed)
-            self._relay = closing.enter_context(link)
-            address = self._relay.address
-        self._channel = closing.enter_context(
-            CloudChannel(address, settings.asking.timeout_s, keys=keys)
-        )
-        self._site: Site | None = None
-
-    def at(self, site: Site) -> "SiteInProcess":
-        """The same, now at this site. Raises FederationError before its first release."""
-        self._release = load_site_adapter(self._model, self._settings, site)
-        self._site = site
-        return self
-
-    def ask(self, short: str) -> Iterator[Event]:
-        """Ask at the site it is at."""
-        settings, site = self._settings, self._site
-        assert site is not None
-        started, began = perf_counter(), process_time()
-        before = self._relay.crossed if self._relay else None
-        first = 0.0
-        for event in answer_by(
-            Asked(
-                short=short,
-                mode=settings.mode,
-                here=alone(self._model, settings, self._card),
-                channel=self._channel,
-                settings=settings,
-                site_id=site.id,
-                started=started,
-            )
-        ):
-            if isinstance(event, TextPiece):
-                first = first or perf_counter() - started
-            elif isinstance(event, Answered):
-                crossed = self._relay.crossed.since(before) if self._relay and before else None
-                entry = account(
-                    event,
-                    site_id=site.id,
-                    wanted=settings.mode,
-                    crossed=crossed,
-                    first_seconds=first,
-                    cpu_seconds=process_time() - began,
-                    short_tokens=len(self._model.token_ids(short)),
-                    federation=self._release.federation,
-                    release=self._release.number,
-                )
-                record(ledger_file(settings, site.id), entry)
-                if event.error is not None:
-                    raise event.error
-            yield event
-
-    def _card(self) -> str:
-        """The card of this moment."""
-        settings, site = self._settings, self._site
-        assert site is not None
-        facts = read_facts(site_folder(settings, site.id) / "place.json", place=site.place)
-        return card_text(
-            facts,
-            budget=settings.asking.card_tokens,
-            count_tokens=lambda text: len(self._model.token_ids(text)),
-        )
-
-
-def load_site_adapter(model: "EdgeModel", settings: Settings, site: Site) -> AdapterRelease:
-    """Set the release in use and the site's personal part from its shelf into the model.
-
-    Raises FederationError where no release has reached the site yet, ReleaseError for one that the
-    cloud has not signed.
-    """
-    shelf = newest_shelf(settings, site.id)
-    release = shelf.current() if shelf else None
-    if shelf is None or release is None:
-        raise FederationError(
-            f"No release has reached site {site.id} yet. Run ./run.sh simulate first."
-        )
-    model.set_adapter(in_use(shelf, release, settings, site, model.base.layers))
-    return release
 
 
 def _show(console: Console, events: Iterator[Event], *, with_card: bool) -> None:

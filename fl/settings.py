@@ -28,6 +28,9 @@ from fl.settings_sections import (
     CloudSettings as CloudSettings,
 )
 from fl.settings_sections import (
+    CompareSettings as CompareSettings,
+)
+from fl.settings_sections import (
     EdgeSettings as EdgeSettings,
 )
 from fl.settings_sections import (
@@ -44,6 +47,9 @@ from fl.settings_sections import (
 )
 from fl.settings_sections import (
     LinkSettings as LinkSettings,
+)
+from fl.settings_sections import (
+    RoutingSettings as RoutingSettings,
 )
 from fl.settings_sections import (
     ServiceSettings as ServiceSettings,
@@ -91,11 +97,13 @@ class Settings:
     federation: FederationSettings
     asking: AskingSettings
     link: LinkSettings
+    routing: RoutingSettings
     split: SplitSettings
     service: ServiceSettings
     engine: EngineSettings
     tuning: TuningSettings
     study: StudySettings
+    compare: CompareSettings
 
     @property
     def var_dir(self) -> Path:

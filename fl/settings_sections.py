@@ -105,6 +105,25 @@ class LinkSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoutingSettings:
+    """mode=auto: what an answer is worth, and how often the link is measured."""
+
+    price: float
+    cloud_quality: float
+    measure_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """The verb `compare`."""
+
+    sites: int
+    profiles: list[str]
+    requests: int
+    split_requests: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitSettings:
     """mode=split: the first layers of the cloud's model at the site."""
 

@@ -1,6 +1,6 @@
 """What a site can do by itself, with an edge model of this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -17,6 +17,19 @@ from fl.sharing import part_spec
 if TYPE_CHECKING:
     from clients.edge_model import EdgeModel
     from clients.splitting.lower_layers import LowerLayers
+    from clients.writing import Written
+
+MOST_TOGETHER = 16  # prompts in one batch
+
+
+def answers_alone(
+    model: "EdgeModel", settings: Settings, prompts: Sequence[str]
+) -> list["Written"]:
+    """The edge model's own answers to enriched prompts, MOST_TOGETHER at a time."""
+    plain, most = nothing_added(model), settings.asking.answer_tokens
+    lines = [model.writer.line(cloud_prompt(p), plain, max_new_tokens=most) for p in prompts]
+    at = range(0, len(lines), MOST_TOGETHER)
+    return [written for i in at for written in model.writer.write(lines[i : i + MOST_TOGETHER])]
 
 
 def nothing_added(model: "EdgeModel") -> Adapter:
@@ -26,15 +39,12 @@ def nothing_added(model: "EdgeModel") -> Adapter:
 
 def alone(model: "EdgeModel", settings: Settings, card: Callable[[], str]) -> Here:
     """The site's part with this model, whose adapter is set; `card` is of the moment."""
-    plain = nothing_added(model)
 
     def answer(enriched: str) -> OwnAnswer:
         started = perf_counter()
-        line = model.writer.line(
-            cloud_prompt(enriched), plain, max_new_tokens=settings.asking.answer_tokens
-        )
-        (written,) = model.writer.write([line])
-        return OwnAnswer(written=written, tokens=len(line.ids), seconds=perf_counter() - started)
+        (written,) = answers_alone(model, settings, [enriched])
+        tokens = len(model.token_ids(cloud_prompt(enriched)))
+        return OwnAnswer(written=written, tokens=tokens, seconds=perf_counter() - started)
 
     return Here(
         card=card,

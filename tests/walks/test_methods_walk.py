@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clients.adapter_shelf import newest_shelf
-from clients.demo_asking import load_site_adapter
+from clients.asking.site_in_process import load_site_adapter
 from clients.edge_model import edge_model
 from fl.aggregation import METHODS
 from fl.errors import FederationError, SettingsError

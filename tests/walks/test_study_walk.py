@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from clients.demo_asking import load_site_adapter
+from clients.asking.site_in_process import load_site_adapter
 from clients.edge_model import edge_model
 from clients.study.measure import measure
 from clients.study.report import markdown

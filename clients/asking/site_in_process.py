@@ -1,0 +1,162 @@
+"""A site's part of the corridor in this process, where no edge service runs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING
+
+from clients.adapter_shelf import newest_shelf
+from clients.asking.alone import alone, answers_alone
+from clients.asking.ask import Answered, Wish
+from clients.asking.cloud_link import CloudLink
+from clients.asking.modes import Asked, Event, answer_by
+from clients.ledger.account import account
+from clients.ledger.entry import Entry
+from clients.ledger.journal import ledger_file, record
+from clients.personal_part import in_use
+from clients.place_card import card_text, read_facts
+from clients.prompts.record import PromptRecord
+from clients.routing.calibrating import calibration_of
+from clients.routing.calibration import Calibration
+from clients.routing.router import Router
+from fl.errors import FederationError
+from fl.generation import TextPiece
+from fl.prompt_format import edge_prompt
+from fl.release import AdapterRelease
+from fl.settings import Settings
+from fl.site import Site
+from fl.site_list import site_folder
+
+if TYPE_CHECKING:  # torch is loaded only where no edge service runs
+    from clients.edge_model import EdgeModel
+
+
+class SiteInProcess:
+    """One site after the other, with one edge model and one way to the cloud."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: "EdgeModel",
+        link: CloudLink,
+        *,
+        keep: Callable[[Entry], None] | None = None,
+    ) -> None:
+        """`keep` gets every request's entry; without it the site's ledger does."""
+        self._settings, self._model, self._link, self._keep = settings, model, link, keep
+        self._site: Site | None = None
+
+    def at(self, site: Site, *, calibration: Calibration | None = None) -> "SiteInProcess":
+        """The same, now at this site; mode=auto with this calibration or the site's own.
+
+        Raises FederationError before its first release, BookError where mode=auto finds nothing
+        in its book to be calibrated on.
+        """
+        self._release = load_site_adapter(self._model, self._settings, site)
+        self._site, self._router = site, None
+        if self._settings.mode == "auto":
+            self._link.meter.look()  # while the site gets ready
+            found = calibration or calibration_of(
+                self._settings,
+                site,
+                self.enrich_many,
+                lambda prompts: answers_alone(self._model, self._settings, prompts),
+                base=self._model.base.fingerprint,
+            )
+            self._router = Router(self._settings, found, self._link.meter)
+        return self
+
+    def enrich_many(self, records: Sequence[PromptRecord]) -> list[str]:
+        """Enriched prompts of the site's own records, as its adapter writes them now."""
+        prompts = [edge_prompt(record.card, record.short) for record in records]
+        most = self._settings.asking.enriched_tokens
+        written = self._model.generate(prompts, max_new_tokens=most)
+        return [text or r.short for text, r in zip(written, records, strict=True)]
+
+    def ask(
+        self,
+        short: str,
+        *,
+        mode: str | None = None,
+        card: str | None = None,
+        wish: Wish = Wish(),  # noqa: B008 - frozen
+    ) -> Iterator[Event]:
+        """Ask at the site it is at, in the settings' mode and under its live card unless told."""
+        settings, site = self._settings, self._site
+        assert site is not None
+        wanted = mode or settings.mode
+        started, began, before = perf_counter(), process_time(), self._link.crossed
+        router = self._router if wanted == "auto" else None
+        if router is not None:
+            router.look()
+        first = 0.0
+        for event in answer_by(
+            Asked(
+                short=short,
+                mode=wanted,
+                here=alone(
+                    self._model, settings, self._card if card is None else lambda: str(card)
+                ),
+                channel=self._link.channel,
+                settings=settings,
+                site_id=site.id,
+                started=started,
+                wish=wish,
+                keeps=router.keeps if router else lambda written: True,
+            )
+        ):
+            if isinstance(event, TextPiece):
+                first = first or perf_counter() - started
+            elif isinstance(event, Answered):
+                crossed = self._link.crossed
+                entry = account(
+                    event,
+                    site_id=site.id,
+                    wanted=wanted,
+                    crossed=crossed.since(before) if crossed and before else None,
+                    first_seconds=first,
+                    cpu_seconds=process_time() - began,
+                    short_tokens=len(self._model.token_ids(short)),
+                    federation=self._release.federation,
+                    release=self._release.number,
+                )
+                if self._keep is not None:
+                    self._keep(entry)
+                else:
+                    record(ledger_file(settings, site.id), entry)
+                if router is not None:
+                    router.learn(event)
+                if event.error is not None:
+                    raise event.error
+            yield event
+
+    def tolerated_doubt(self) -> float:
+        """How much doubt auto tolerates now; mode=auto only."""
+        assert self._router is not None
+        return self._router.tolerated()
+
+    def _card(self) -> str:
+        """The card of this moment."""
+        settings, site = self._settings, self._site
+        assert site is not None
+        facts = read_facts(site_folder(settings, site.id) / "place.json", place=site.place)
+        return card_text(
+            facts,
+            budget=settings.asking.card_tokens,
+            count_tokens=lambda text: len(self._model.token_ids(text)),
+        )
+
+
+def load_site_adapter(model: "EdgeModel", settings: Settings, site: Site) -> AdapterRelease:
+    """Set the release in use and the site's personal part from its shelf into the model.
+
+    Raises FederationError where no release has reached the site yet, ReleaseError for one that the
+    cloud has not signed.
+    """
+    shelf = newest_shelf(settings, site.id)
+    release = shelf.current() if shelf else None
+    if shelf is None or release is None:
+        raise FederationError(
+            f"No release has reached site {site.id} yet. Run ./run.sh simulate first."
+        )
+    model.set_adapter(in_use(shelf, release, settings, site, model.base.layers))
+    return release
