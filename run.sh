@@ -29,6 +29,7 @@ usage() {
   ask          reads a site's shelf and card; needs the service running; adds to the site's ledger
   ledger       adds up the sites' ledgers: bytes, characters, seconds by site and mode
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
+  compare      compares edge, cloud, split, synergy and auto over links; writes var/NAME-SEED/compare
   study-methods  compares all ways to combine on real text; writes var/NAME-SEED/study-methods
   test         runs the tests (slow=true: also those that take minutes)
   bench        measures local training and aggregation; prints a table
@@ -67,6 +68,7 @@ main() {
       exec "$PYTHON" -m clients "$@"
       ;;
     study) study "${@:2}" ;;
+    compare) compare "${@:2}" ;;
     study-methods) study_methods "${@:2}" ;;
     test) tests "${@:2}" ;;
     bench) bench "${@:2}" ;;
@@ -129,6 +131,23 @@ study() {
   # Real text without answers needs no cloud.
   if [[ $("$PYTHON" -m clients answers "$@") == true ]]; then start_service service.address=127.0.0.1:0 service.http=none "$@"; fi
   step "$PYTHON" -m clients study "$@"
+  stop_service
+}
+
+compare() { # federates the seeds that have no federation yet
+  setup
+  if wants_help "$@"; then exec "$PYTHON" -m clients compare --help; fi
+  local missing seed
+  missing=$("$PYTHON" -m clients without-federation "$@")
+  check_books "$@"
+  step "$PYTHON" -m server foundation "$@"
+  for seed in $missing; do
+    printf '\n== seed %s\n' "$seed"
+    step "$PYTHON" -m clients books "$@" "seed=$seed"
+    step "$PYTHON" -m server simulate "$@" "seed=$seed"
+  done
+  start_service service.address=127.0.0.1:0 service.http=none "$@"
+  step "$PYTHON" -m clients compare "$@"
   stop_service
 }
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from clients.asking.cloud_channel import CloudChannel, service_address
 from fl.choices import load_fitting
-from fl.errors import NetGPTError, SettingsError
+from fl.errors import FederationError, NetGPTError, SettingsError
 from fl.settings import Settings
 from fl.site_list import federated_sites
 
@@ -188,6 +188,36 @@ def study_methods(arguments: Arguments = None) -> None:
 
     check_books(settings)
     compare(settings, Console())
+
+
+@app.command()
+def compare(arguments: Arguments = None) -> None:
+    """Compare all modes over all links on the same held-out requests, and auto with each of them.
+
+    Reads the books, shelves and releases of every seed (./run.sh compare makes what is missing) and
+    asks the cloud service. Writes var/NAME-SEED/compare: compare.md, compare.json, compare.png.
+    """
+    settings = _settings(arguments)
+    from clients.compare.verb import compare as compare_modes
+    from clients.study.measure import check_books
+
+    check_books(settings)
+    compare_modes(settings, Console())
+
+
+@app.command("without-federation")
+def without_federation(arguments: Arguments = None) -> None:
+    """Print the seeds of `study` and `compare` that no federation has ended for yet."""
+    settings = _settings(arguments)
+    from clients.study.measure import newest_federation
+
+    missing = []
+    for seed in _seeds(settings):
+        try:
+            newest_federation(replace(settings, seed=seed))
+        except FederationError:
+            missing.append(seed)
+    print(" ".join(map(str, missing)))
 
 
 @app.command()

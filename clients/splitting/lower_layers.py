@@ -3,7 +3,9 @@
 Letters: N positions of a call, h hidden width.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,10 @@ class LowerLayers:
             )
         config.num_hidden_layers = layers
         # Weights of the layers that are left out are never read from the file.
-        body = AutoModel.from_pretrained(
-            folder, config=config, local_files_only=True, dtype=torch.float32
-        )
+        with _without_report():  # of the layers that are left out
+            body = AutoModel.from_pretrained(
+                folder, config=config, local_files_only=True, dtype=torch.float32
+            )
         body.norm = nn.Identity()  # the last norm belongs to the head, in the cloud
         self._body: Any = body.requires_grad_(False).eval()
         self._tokenizer = load_tokenizer(folder)
@@ -71,6 +74,17 @@ class LowerLayers:
         """The text of generated tokens, without marks and with every blank as it was written."""
         found: str = self._tokenizer.backend_tokenizer.decode(list(ids), skip_special_tokens=True)
         return found
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    log = logging.getLogger("transformers.modeling_utils")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def bytes_of_layers(folder: Path, layers: int) -> int:
