@@ -29,7 +29,10 @@ def mistakes(s: "Settings") -> list[str]:
             s.mode in ("edge", "cloud", "split", "synergy", "auto"),
             f"mode is edge, cloud, split, synergy or auto, found {s.mode!r}",
         ),
-        (s.compare.sites >= 1, "compare.sites must be at least 1"),
+        (
+            1 <= s.compare.timed_sites <= s.compare.sites,
+            f"compare.timed_sites must be 1 to compare.sites ({s.compare.sites})",
+        ),
         (len(s.compare.profiles) >= 1, "compare.profiles must name a link"),
         (s.compare.requests >= 1, "compare.requests must be at least 1"),
         (s.compare.split_requests >= 1, "compare.split_requests must be at least 1"),

@@ -118,6 +118,7 @@ class CompareSettings:
     """The verb `compare`."""
 
     sites: int
+    timed_sites: int
     profiles: list[str]
     requests: int
     split_requests: int

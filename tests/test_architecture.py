@@ -56,7 +56,11 @@ AT_THE_RIM = {
         "server",
     ),
     "psutil": ("fl.process_group",),
-    "matplotlib": ("clients.study.methods.figures", "server.report.figures"),
+    "matplotlib": (
+        "clients.compare.figures",
+        "clients.study.methods.figures",
+        "server.report.figures",
+    ),
     "tensorboard": ("server.federation.tensorboard",),
 }
 FORBIDDEN_FILES = ("utils", "common", "helpers", "manager")

@@ -82,6 +82,7 @@ def judge_site(
         here.enrich_many,
         lambda prompts: answers_alone(model, settings, prompts),
         base=model.base.fingerprint,
+        ask=lambda prompts: answer_many(channel, prompts, settings=settings, site_id=site.id),
     )
     records = tuple(marked[1::2])
     enriched = here.enrich_many(records)

@@ -51,8 +51,8 @@ def markdown(found: Comparison) -> str:
         "(second-hand, D not defined there).\n\n" + _split(found),
         f"## auto\n\nWorth of an answer: 1 if it is complete, less {found.price:g} a second. "
         f"Doubt above tau falls back. {found.enriched_whole:.2f} of the enriched prompts name all "
-        f"that they should; {found.faithful:.2f} of the cloud's answers to them then say all that "
-        f"an answer should (routing.cloud_quality: {found.cloud_quality:g}).\n\n"
+        f"that they should; {found.faithful:.2f} of the cloud's answers say all that they can "
+        "after that. auto learns both from the other half of the held-out requests.\n\n"
         + _auto(found, worth),
         "## auto against a coin\n\nShare of complete answers where so many requests fall back: "
         "the most doubtful ones, or any.\n\n" + _frontier(found),
@@ -196,7 +196,7 @@ def _frontier(found: Comparison) -> str:
 def _grid(found: Comparison) -> str:
     rates = rate_grid(
         found.requests,
-        cloud_quality=found.cloud_quality,
+        cloud_quality=found.faithful,
         price=found.price,
         enriched_whole=found.enriched_whole,
     )

@@ -32,7 +32,6 @@ class Comparison:
     width: int  # of its hidden states
     numbers: str  # that cross the wire: float32 or float16
     price: float
-    cloud_quality: float
     machine: str
 
     @property
@@ -47,7 +46,7 @@ class Comparison:
 
     @property
     def faithful(self) -> float:
-        """Share of the cloud's answers that say what they were asked for: what auto counts on."""
+        """Share of the cloud's answers that say what they were asked for."""
         return sum(r.faithful for r in self.requests) / len(self.requests)
 
     @property

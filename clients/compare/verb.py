@@ -82,7 +82,6 @@ def _measured(seeds: list[Settings], console: Console) -> Comparison:
         width=lower.width,
         numbers=first.split.numbers,
         price=first.routing.price,
-        cloud_quality=first.routing.cloud_quality,
         machine=f"{platform.machine()}, {first.threads} threads a process",
     )
 
@@ -113,7 +112,7 @@ def _seed(
                 settings,
                 name,
                 model,
-                judged,
+                judged[: settings.compare.timed_sites],
                 fit_split=fit_split,
                 on_request=lambda: progress.advance(bar),
             )

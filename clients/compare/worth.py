@@ -1,7 +1,7 @@
 """What an answer is worth over a link, and how auto's choices compare with the fixed modes.
 
 Worth = complete (0 or 1) less routing.price for every second, as auto itself reckons. Whether an
-answer is complete is known for all judged requests; its seconds are the mean of the timed ones of
+answer is complete is known for all judged requests; its seconds are the median of the timed ones of
 the same mode, link and seed. auto that falls back has waited for its own answer too.
 """
 
@@ -72,7 +72,7 @@ def link_worth(
     rates = []
     for seed, mine in by_seed.items():
         trial = trials[seed]
-        seconds = mean_seconds(trial)
+        seconds = usual_seconds(trial)
         for mode in (*FIXED, "auto"):
             found = [_worth(r, mode, trial.tolerated, seconds, price) for r in mine]
             worth.setdefault(mode, []).extend(found)
@@ -89,20 +89,20 @@ def link_worth(
     )
 
 
-def mean_seconds(trial: LinkTrial) -> dict[str, float]:
-    """Mean seconds of the fixed modes, and `auto_back`, of an auto that falls back."""
+def usual_seconds(trial: LinkTrial) -> dict[str, float]:
+    """Median seconds of the fixed modes, and `auto_back`, of an auto that falls back."""
     found = {
-        mode: statistics.fmean(
+        mode: statistics.median(
             timed.entry.total_seconds for timed in trial.requests if timed.entry.wanted == mode
         )
         for mode in FIXED
     }
-    own = statistics.fmean(
+    rest = statistics.median(
         t.entry.total_seconds - t.entry.enrich_seconds
         for t in trial.requests
         if t.entry.wanted == "synergy"
     )
-    return found | {"auto_back": found["edge"] + own}
+    return found | {"auto_back": found["edge"] + rest}
 
 
 def fallback_rate(requests: Sequence[JudgedRequest], tolerated: float) -> float:

@@ -1,4 +1,7 @@
-"""Calibrating at a site, on the held-out part of its own book; no cloud is asked."""
+"""Calibrating at a site, on the held-out part of its own book.
+
+No cloud is asked: of its answers `routing.cloud_quality` is believed, unless somebody gives them.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,6 +28,7 @@ FILE = "routing.json"
 
 EnrichMany = Callable[[Sequence[PromptRecord]], Sequence[str]]  # -> enriched prompts
 AnswerMany = Callable[[Sequence[str]], Sequence[Written]]  # enriched prompts -> own answers
+AskMany = Callable[[Sequence[str]], Sequence[str]]  # enriched prompts -> the cloud's answers
 
 
 def calibration_of(
@@ -44,9 +48,14 @@ def calibration_of(
 
 
 def calibrate(
-    records: Sequence[PromptRecord], enrich: EnrichMany, answer: AnswerMany, *, base: str
+    records: Sequence[PromptRecord],
+    enrich: EnrichMany,
+    answer: AnswerMany,
+    *,
+    base: str,
+    ask: AskMany | None = None,
 ) -> Calibration:
-    """Answer these held-out records here and compare with their marks.
+    """Answer these held-out records here, with `ask` in the cloud too, and look for their marks.
 
     Raises BookError where too few of them have marks.
     """
@@ -66,7 +75,13 @@ def calibrate(
         names_all_marks(prompt, record) for prompt, record in zip(enriched, judged, strict=True)
     ]
     found = fit([score_of(w) for w in written], faithful, base=base)
-    return replace(found, enriched_whole=sum(whole) / len(whole))
+    found = replace(found, enriched_whole=sum(whole) / len(whole))
+    if ask is None:
+        return found
+    asked = zip(ask(enriched), enriched, judged, strict=True)
+    said = [is_faithful(text, prompt, record) for text, prompt, record in asked]
+    # as for the own answers, nobody is sure after a handful
+    return replace(found, cloud_faithful=(sum(said) + 1) / (len(said) + 2))
 
 
 def has_marks(record: PromptRecord) -> bool:

@@ -30,6 +30,7 @@ class Calibration:
     faithful: float  # share of them whose own answer said all that it should
     base: str  # fingerprint of the model that answers
     enriched_whole: float = 1.0  # share whose enriched prompt named all that it should
+    cloud_faithful: float | None = None  # share of the cloud's answers, where it was asked
 
     def probability(self, score: float) -> float:
         """That an own answer with this score is faithful. -inf is an answer without a token."""
@@ -77,7 +78,7 @@ def read_calibration(file: Path, *, base: str) -> Calibration | None:
         found = Calibration(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    numbers = (found.slope, found.intercept, found.enriched_whole)
+    numbers = (found.slope, found.intercept, found.enriched_whole, found.cloud_faithful or 0.0)
     whole = all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
     return found if whole and found.slope >= 0 and found.base == base else None
 

@@ -29,7 +29,7 @@ class Router:
         return tolerated_doubt(
             self._meter.state(wait_s=FIRST_LOOK_S),
             self._meter.usual,
-            cloud_quality=self._routing.cloud_quality,
+            cloud_quality=self._calibration.cloud_faithful or self._routing.cloud_quality,
             price=self._routing.price,
             enriched_whole=self._calibration.enriched_whole,
         )

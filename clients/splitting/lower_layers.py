@@ -3,7 +3,6 @@
 Letters: N positions of a call, h hidden width.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +38,7 @@ class LowerLayers:
             )
         config.num_hidden_layers = layers
         # Weights of the layers that are left out are never read from the file.
-        with _without_report():  # of the layers that are left out
+        with _quietly():
             body = AutoModel.from_pretrained(
                 folder, config=config, local_files_only=True, dtype=torch.float32
             )
@@ -77,14 +76,19 @@ class LowerLayers:
 
 
 @contextmanager
-def _without_report() -> Iterator[None]:
-    log = logging.getLogger("transformers.modeling_utils")
-    before = log.level
-    log.setLevel(logging.ERROR)
+def _quietly() -> Iterator[None]:
+    """Without a bar of its own, and without a report of the layers that are left out."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        log.setLevel(before)
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def bytes_of_layers(folder: Path, layers: int) -> int:

@@ -40,7 +40,12 @@ def federated(tmp_path: Path) -> Iterator[Settings]:
         cloud=replace(settings.cloud, model=str(cloud)),
         asking=replace(settings.asking, answer_tokens=14, enriched_tokens=6),
         compare=replace(
-            settings.compare, sites=2, profiles=["fibre", "5g-good"], requests=1, split_requests=1
+            settings.compare,
+            sites=2,
+            timed_sites=2,
+            profiles=["fibre", "5g-good"],
+            requests=1,
+            split_requests=1,
         ),
         split=replace(settings.split, layers=1),
     )
