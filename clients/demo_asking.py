@@ -82,9 +82,9 @@ class SiteInProcess:
         if keys is None:  # on this machine; from elsewhere a relay would need the cloud's own name
             link = Relay(address, profile(settings.link.profile), seed=settings.seed)
             self._relay = closing.enter_context(link)
-            address = self._relay.address
+        via = self._relay.address if self._relay else ""
         self._channel = closing.enter_context(
-            CloudChannel(address, settings.asking.timeout_s, keys=keys)
+            CloudChannel(address, settings.asking.timeout_s, keys=keys, via=via)
         )
         self._site: Site | None = None
 
