@@ -34,7 +34,12 @@ def alone(model: "EdgeModel", settings: Settings, card: Callable[[], str]) -> He
             cloud_prompt(enriched), plain, max_new_tokens=settings.asking.answer_tokens
         )
         (written,) = model.writer.write([line])
-        return OwnAnswer(written=written, tokens=len(line.ids), seconds=perf_counter() - started)
+        return OwnAnswer(
+            written=written,
+            tokens=len(line.ids),
+            seconds=perf_counter() - started,
+            limit=line.max_new_tokens,
+        )
 
     return Here(
         card=card,

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from clients.base_network import load_tokenizer
+from clients.splitting.turn import Turn
 from fl.base_model import fingerprint
 from fl.errors import BaseModelError, SettingsError
 
@@ -20,7 +21,11 @@ States = npt.NDArray[np.float32]  # (N, h)
 
 
 class LowerLayers:
-    """Embedding and first layers; one request at a time has its keys and values."""
+    """Embedding and first layers.
+
+    They keep the keys and values of one request, which must have taken `turn` from its beginning to
+    its end.
+    """
 
     def __init__(self, folder: Path, layers: int) -> None:
         """Load `layers` layers of a model folder. Raises BaseModelError or SettingsError."""
@@ -47,6 +52,7 @@ class LowerLayers:
         self.fingerprint = fingerprint(folder)
         self.bytes = sum(p.numel() * p.element_size() for p in body.parameters())
         self._past: Any = None
+        self.turn = Turn()
 
     def begin(self) -> None:
         """Forget what was read: the next states are those of a new request."""
