@@ -42,7 +42,7 @@ Event = Leaving | TextPiece | Answered | Ended
 class Asker(Protocol):
     """A site that can be asked."""
 
-    def ask(self, short: str) -> Iterator[Event]:
+    def ask(self, short: str, *, mode: str) -> Iterator[Event]:
         """Leaving, pieces, and an end; raises GenerationError where site or cloud fail."""
 
 
@@ -63,7 +63,7 @@ def ask_and_show(
                 asker = alone.at(site)
             console.print(Text(f"\n  at {site.place}", style="bold"))
             for number, short in enumerate(prompts):
-                _show(console, asker.ask(short), with_card=number == 0)
+                _show(console, asker.ask(short, mode=settings.mode), with_card=number == 0)
 
 
 class SiteInProcess:
@@ -94,7 +94,7 @@ class SiteInProcess:
         self._site = site
         return self
 
-    def ask(self, short: str) -> Iterator[Event]:
+    def ask(self, short: str, *, mode: str) -> Iterator[Event]:
         """Ask at the site it is at."""
         settings, site = self._settings, self._site
         assert site is not None
@@ -104,7 +104,7 @@ class SiteInProcess:
         for event in answer_by(
             Asked(
                 short=short,
-                mode=settings.mode,
+                mode=mode,
                 here=alone(self._model, settings, self._card),
                 channel=self._channel,
                 settings=settings,
@@ -119,7 +119,7 @@ class SiteInProcess:
                 entry = account(
                     event,
                     site_id=site.id,
-                    wanted=settings.mode,
+                    wanted=mode,
                     crossed=crossed,
                     first_seconds=first,
                     cpu_seconds=process_time() - began,
