@@ -130,9 +130,9 @@ class _Way:
                     self._tab.ends(event)
                     yield event
                 else:
+                    self._give_up = None  # what the site did has been done; nothing has been sent
                     if self._enrichment is not None:
                         yield self._enrichment
-                    self._give_up = None  # what the site did has been done
                     yield event
                     self._tab.leaves(event)
         except GeneratorExit:  # the asker has left
