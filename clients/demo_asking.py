@@ -27,7 +27,7 @@ Event = Leaving | TextPiece | Answered | Ended
 class Asker(Protocol):
     """A site that can be asked."""
 
-    def ask(self, short: str) -> Iterator[Event]:
+    def ask(self, short: str, *, mode: str) -> Iterator[Event]:
         """Leaving, pieces, and an end; raises GenerationError where site or cloud fail."""
 
 
@@ -52,7 +52,7 @@ def ask_and_show(
                     asker = alone.at(site)
             console.print(Text(f"\n  at {site.place}", style="bold"))
             for number, short in enumerate(prompts):
-                _show(console, asker.ask(short), with_card=number == 0)
+                _show(console, asker.ask(short, mode=settings.mode), with_card=number == 0)
 
 
 def _show(console: Console, events: Iterator[Event], *, with_card: bool) -> None:

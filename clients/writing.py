@@ -44,6 +44,7 @@ class Written:
     text: str = field(repr=False)  # stripped
     # -log p of each token that was chosen; batches of other rows differ in the last bits
     nats: tuple[float, ...] = field(repr=False, compare=False)
+    cpu_seconds: float = field(default=0.0, compare=False)  # its share of a batch; 0: not counted
 
 
 class Writer:

@@ -69,3 +69,9 @@ class TextStream:
             if any(stop.startswith(text[-length:]) for stop in self._stop):
                 return length
         return 0
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """A whole text up to the first of its stop strings."""
+    found = [at for each in stop if (at := text.find(each)) >= 0]
+    return text[: min(found)] if found else text

@@ -44,7 +44,12 @@ def alone(model: "EdgeModel", settings: Settings, card: Callable[[], str]) -> He
         started = perf_counter()
         (written,) = answers_alone(model, settings, [enriched])
         tokens = len(model.token_ids(cloud_prompt(enriched)))
-        return OwnAnswer(written=written, tokens=tokens, seconds=perf_counter() - started)
+        return OwnAnswer(
+            written=written,
+            tokens=tokens,
+            seconds=perf_counter() - started,
+            limit=settings.asking.answer_tokens,
+        )
 
     return Here(
         card=card,

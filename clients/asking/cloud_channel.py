@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fl.errors import GenerationError, SettingsError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from fl.settings import Settings
-from fl.wire.address import is_loopback, split_address
+from fl.wire.address import is_loopback, require_loopback, split_address
 from fl.wire.channel import open_channel, why_unavailable
 from fl.wire.codec import events_from_wire, request_to_wire
 from fl.wire.netgpt.v1 import generation_pb2 as pb
@@ -120,8 +120,12 @@ class CloudChannel:
     `keys` is the site's bundle, needed where the cloud is not on this machine.
     """
 
-    def __init__(self, address: str, timeout_s: float, *, keys: Path | None = None) -> None:
+    def __init__(
+        self, address: str, timeout_s: float, *, keys: Path | None = None, via: str = ""
+    ) -> None:
         """Raises SettingsError where the address is none, or not on this machine without keys.
+
+        `via` is a relay in front of an address of this machine; errors name the address.
 
         Shows the API key in NETGPT_API_KEY, where there is one.
         """
@@ -129,7 +133,9 @@ class CloudChannel:
         self.timeout_s = timeout_s  # of one answer, waiting included
         self._keys = keys
         self._setting = "site.cloud" if keys else "service.address"
-        self.grpc = open_channel(address, keys, setting=self._setting)
+        if via:  # a relay is always of this machine; what lies behind it must be as well
+            require_loopback(address, setting=self._setting)
+        self.grpc = open_channel(via or address, keys, setting=self._setting)
         key = _key()
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self.stub = pb_grpc.GenerationServiceStub(self.grpc)

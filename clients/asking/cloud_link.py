@@ -37,7 +37,10 @@ def open_link(settings: Settings, site_id: str, closing: ExitStack) -> CloudLink
         relay = closing.enter_context(
             Relay(address, profile(settings.link.profile), seed=settings.seed)
         )
-        address = relay.address
-    channel = closing.enter_context(CloudChannel(address, settings.asking.timeout_s, keys=keys))
+    channel = closing.enter_context(
+        CloudChannel(
+            address, settings.asking.timeout_s, keys=keys, via=relay.address if relay else ""
+        )
+    )
     meter = LinkMeter(lambda: measure_link(channel, site_id), fresh_s=settings.routing.measure_s)
     return CloudLink(channel, relay, meter)

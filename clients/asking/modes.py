@@ -20,6 +20,7 @@ from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import BASE, Reply, TextPiece
 from fl.settings import Settings
+from fl.text_stream import before_stop
 
 if TYPE_CHECKING:
     from clients.splitting.lower_layers import LowerLayers
@@ -38,6 +39,7 @@ class OwnAnswer:
     written: Written
     tokens: int  # of its prompt
     seconds: float
+    limit: int | None = None  # tokens it was allowed, where not as many as wished for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,8 @@ class Asked:
 def answer_by(asked: Asked) -> Iterator[Event]:
     """Leaving, pieces of the answer, Answered; nothing leaves before Leaving has been taken.
 
-    Raises GenerationError for a mode that does not exist.
+    Raises GenerationError for a mode that does not exist, or where others have the split model for
+    too long; CancelledError where the asker has left while it waited for that.
     """
     ways = {"edge": _edge, "cloud": _cloud, "split": _split, "synergy": _synergy, "auto": _auto}
     if asked.mode not in ways:
@@ -104,9 +107,16 @@ def _auto(asked: Asked) -> Iterator[Event]:
 
 
 def _split(asked: Asked) -> Iterator[Event]:
+    began = perf_counter()
+    lower = asked.here.lower()
+    wait_s = asked.settings.asking.timeout_s
+    with lower.turn.taken(wait_s=wait_s, when_left=asked.when_left):
+        yield from _split_in_turn(asked, lower, waited=perf_counter() - began)
+
+
+def _split_in_turn(asked: Asked, lower: "LowerLayers", *, waited: float) -> Iterator[Event]:
     from clients.splitting.split_answer import SplitAnswer
 
-    lower = asked.here.lower()
     bare = Enriched(text=asked.short, new_tokens=0, seconds=0.0, fell_back=False)
     leaving = Leaving(card="", short=asked.short, enriched=bare, disclosed=NOTHING)
     yield leaving
@@ -121,10 +131,12 @@ def _split(asked: Asked) -> Iterator[Event]:
         wish=asked.wish,
     ) as answer:
         asked.when_left(answer.cancel)
-        yield from _split_events(asked, leaving, answer)
+        yield from _split_events(asked, leaving, answer, waited=waited)
 
 
-def _split_events(asked: Asked, leaving: Leaving, answer: "SplitAnswer") -> Iterator[Event]:
+def _split_events(
+    asked: Asked, leaving: Leaving, answer: "SplitAnswer", *, waited: float
+) -> Iterator[Event]:
     pieces: list[str] = []
     reply: Reply | None = None
     failure: GenerationError | None = None
@@ -150,7 +162,7 @@ def _split_events(asked: Asked, leaving: Leaving, answer: "SplitAnswer") -> Iter
         seconds=perf_counter() - asked.started,
         mode="split",
         states_bytes=answer.crossing.states,
-        layers_seconds=answer.seconds_here,
+        layers_seconds=waited + answer.seconds_here,
     )
 
 
@@ -162,10 +174,11 @@ def _enriched(asked: Asked) -> tuple[str, Enriched]:
 def _own(asked: Asked, card: str, enriched: Enriched, own: OwnAnswer) -> Iterator[Event]:
     """The edge model's answer as the others come: Leaving (nothing does), a piece, Answered."""
     yield Leaving(card=card, short=asked.short, enriched=enriched, disclosed=NOTHING)
-    text = own.written.text
+    text = before_stop(own.written.text, asked.wish.stop)
+    stopped = text != own.written.text
     if text:
         yield TextPiece(text=text)
-    most = asked.wish.max_new_tokens or asked.settings.asking.answer_tokens
+    most = own.limit or asked.wish.max_new_tokens or asked.settings.asking.answer_tokens
     tokens = len(own.written.nats)
     yield Answered(
         card=card,
@@ -175,7 +188,7 @@ def _own(asked: Asked, card: str, enriched: Enriched, own: OwnAnswer) -> Iterato
         answer=text,
         reply=Reply(
             text=text,
-            finish_reason="length" if tokens >= most else "stop",
+            finish_reason="length" if tokens >= most and not stopped else "stop",
             prompt_tokens=own.tokens,
             completion_tokens=tokens,
             queue_seconds=0.0,

@@ -28,9 +28,12 @@ class AskingClient:
         self._grpc = grpc.insecure_channel(service.address, options=CHANNEL_OPTIONS)
         self._stub = pb_grpc.AskingServiceStub(self._grpc)
 
-    def ask(self, short: str) -> Iterator[Leaving | TextPiece | Ended]:
-        """Ask; raises GenerationError where site or cloud fail, after what came until then."""
-        request = pb.AskRequest(short=short)
+    def ask(self, short: str, *, mode: str = "") -> Iterator[Leaving | TextPiece | Ended]:
+        """Ask; mode "" is the service's own setting.
+
+        Raises GenerationError where site or cloud fail, after what came until then.
+        """
+        request = pb.AskRequest(short=short, mode=mode)
         call = self._stub.Ask(request, timeout=self._timeout_s, metadata=self._service.metadata)
         try:
             for message in call:
@@ -71,8 +74,8 @@ def living_service(settings: Settings, site_id: str) -> AskingClient | None:
     if service is None:
         return None
     try:
-        # the site's and the cloud's part of a prompt each take asking.timeout_s at the most
-        client = AskingClient(service, timeout_s=2 * settings.asking.timeout_s + STATUS_S)
+        # mode=auto: enriching, an own answer and the cloud's each take asking.timeout_s at the most
+        client = AskingClient(service, timeout_s=3 * settings.asking.timeout_s + STATUS_S)
     except SettingsError:
         return None
     try:

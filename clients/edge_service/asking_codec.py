@@ -48,6 +48,8 @@ def answered_to_wire(answered: Answered) -> pb.AskResponse:
             bytes_up=answered.bytes_up,
             bytes_down=answered.bytes_down,
             seconds=answered.seconds,
+            mode=answered.mode,
+            states_bytes=answered.states_bytes,
         )
     )
 
@@ -59,8 +61,8 @@ class Ended:
     bytes_up: int  # of messages between site and cloud
     bytes_down: int
     seconds: float  # from the short prompt to the end
-    mode: str = "synergy"
-    states_bytes: int = 0
+    mode: str  # that answered: edge, cloud, split or synergy
+    states_bytes: int  # of hidden states that left
 
 
 def event_from_wire(message: pb.AskResponse, short: str) -> Leaving | TextPiece | Ended:
@@ -87,5 +89,11 @@ def event_from_wire(message: pb.AskResponse, short: str) -> Leaving | TextPiece 
         return TextPiece(text=message.piece.text)
     if kind == "finished":
         end = message.finished
-        return Ended(bytes_up=end.bytes_up, bytes_down=end.bytes_down, seconds=end.seconds)
+        return Ended(
+            bytes_up=end.bytes_up,
+            bytes_down=end.bytes_down,
+            seconds=end.seconds,
+            mode=end.mode,
+            states_bytes=end.states_bytes,
+        )
     raise GenerationError(message.failed.message, status=message.failed.status or "DATA_LOSS")

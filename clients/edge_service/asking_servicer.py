@@ -1,4 +1,4 @@
-"""netgpt.v1.AskingService: a short prompt in, the enriched prompt and the cloud's answer out."""
+"""netgpt.v1.AskingService: a short prompt in, the enriched prompt and the answer out."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -36,6 +36,7 @@ class AskingServicer(pb_grpc.AskingServiceServicer):
                 request.short,
                 Wish(),
                 started=started,
+                mode=request.mode,
                 when_left=lambda cancel: _when_left(context, cancel),
             ):
                 if isinstance(event, Enrichment):
@@ -45,12 +46,11 @@ class AskingServicer(pb_grpc.AskingServiceServicer):
                 elif isinstance(event, TextPiece):
                     yield piece_to_wire(event)
                 else:
-                    assert enrichment is not None
-                    release = enrichment.in_use.release
+                    release = enrichment.in_use.release if enrichment else None
                     yield leaving_to_wire(
                         event,
-                        federation=release.federation,
-                        release_number=release.number,
+                        federation=release.federation if release else "",
+                        release_number=release.number if release else 0,
                         seconds=perf_counter() - started,
                     )
         except CancelledError:

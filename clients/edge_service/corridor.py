@@ -1,43 +1,46 @@
 """A prompt's way through the edge service of a site, whoever brings it.
 
-what is in use -> place card -> enrich (the model, here) -> disclose -> the cloud's answer
+short prompt, mode -> what the site does itself (site_part.py) and what leaves it (asking/modes.py)
+-> the figures, and a line in the site's ledger
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from time import perf_counter
+from typing import Protocol
 
-from clients.asking.ask import Answered, Leaving, Wish, disclose_and_answer
+from clients.asking.ask import Answered, Leaving, Wish
 from clients.asking.cloud_channel import CloudChannel
-from clients.asking.enrichment import Enriched, as_enriched
+from clients.asking.modes import MODES, Asked, answer_by
 from clients.edge_service.model_owner import GivenUp, ModelOwner
+from clients.edge_service.request_ledger import RequestLedger, Tab
 from clients.edge_service.serving import InUse, Serving
-from clients.place_card import card_text, read_facts
-from fl.errors import BookError, GenerationError
+from clients.edge_service.site_part import Enrichment as Enrichment
+from clients.edge_service.site_part import SitePart
+from clients.edge_service.site_part import WhenLeft as WhenLeft
+from clients.writing import Written
+from fl.errors import GenerationError
 from fl.generation import Reply, TextPiece
-from fl.prompt_format import edge_prompt
 from fl.service_metrics import Meter, ServiceMetrics
 from fl.settings import Settings
 from fl.site import Site
-from fl.site_list import site_folder
 
 LONGEST_PROMPT = 4000  # characters
 
-# Gets what gives up a piece of work; it is called when the asker has left, now if it has already.
-WhenLeft = Callable[[Callable[[], object]], None]
+Event = Enrichment | Leaving | TextPiece | Answered
 
 
-@dataclass(frozen=True, kw_only=True)
-class Enrichment:
-    """What the site made of a short prompt. Texts stay out of its repr."""
+class Chooses(Protocol):
+    """Decides for mode=auto; routing/router.py does."""
 
-    card: str = field(repr=False)
-    short: str = field(repr=False)
-    enriched: Enriched
-    prompt_tokens: int  # that the model read
-    in_use: InUse  # what it was written with
+    def look(self) -> None:
+        """A request begins."""
+
+    def keeps(self, written: Written) -> bool:
+        """Is the site's own answer good enough?"""
+
+    def learn(self, answered: Answered) -> None:
+        """What became of a request."""
 
 
 class Corridor:
@@ -52,96 +55,133 @@ class Corridor:
         serving: Serving,
         channel: CloudChannel,
         metrics: ServiceMetrics,
+        ledger: RequestLedger,
+        router: Callable[[], Chooses],
     ) -> None:
-        self.site, self.metrics = site, metrics
-        self._settings, self._owner = settings, owner
-        self._serving, self._channel = serving, channel
+        """`router` gives who decides for auto; it may take a while and raise GenerationError."""
+        self.site, self.metrics, self.ledger = site, metrics, ledger
+        self._settings, self._channel, self._router = settings, channel, router
+        self._part = SitePart(settings, site, owner=owner, serving=serving)
 
     def in_use(self) -> InUse | None:
         """What people are served with; None before the first release."""
-        return self._serving.now()
+        return self._part.in_use()
 
     def ask(
-        self, short: str, wish: Wish, *, started: float, when_left: WhenLeft
-    ) -> Iterator[Enrichment | Leaving | TextPiece | Answered]:
-        """Enrichment, Leaving, pieces of the answer as they come, Answered.
+        self, short: str, wish: Wish, *, started: float, when_left: WhenLeft, mode: str = ""
+    ) -> Iterator[Event]:
+        """Enrichment where the mode has one, Leaving, pieces of the answer as they come, Answered.
 
-        `started` is perf_counter() at the short prompt. Raises GenerationError where the site
-        cannot enrich, and CancelledError where the asker has left before that.
+        `started` is perf_counter() at the short prompt; mode "" is that of the settings. Nothing
+        leaves before Leaving has been taken. Raises GenerationError where the site cannot do its
+        part, and CancelledError where the asker has left before that.
         """
+        mode = mode or self._settings.mode
         with metered(self.metrics) as meter:
-            enrichment = self.enrich(short, when_left=when_left)
-            yield enrichment
-            for event in disclose_and_answer(
-                short,
-                card=enrichment.card,
-                enriched=enrichment.enriched,
-                channel=self._channel,
-                settings=self._settings,
-                site_id=self.site.id,
-                started=started,
-                wish=wish,
-                on_sent=lambda generation: when_left(generation.cancel),
-            ):
-                if isinstance(event, TextPiece):
-                    meter.piece()
-                elif isinstance(event, Answered):
-                    count(meter, event.outcome)
-                yield event
+            if mode not in MODES:  # it may be any text, so it is not repeated
+                raise GenerationError(
+                    f"The mode is one of {', '.join(MODES)}.", status="INVALID_ARGUMENT"
+                )
+            check_prompt(short)
+            with self.ledger.request(self.site.id, mode, short, started=started) as tab:
+                way = _Way(tab, meter, when_left)
+                here = self._part.here(
+                    wish=wish, when_left=way.when_left, on_enriched=way.enriched, on_own=way.own
+                )
+                chooser = self._router() if mode == "auto" else None
+                if chooser is not None:
+                    chooser.look()
+                asked = Asked(
+                    short=short,
+                    mode=mode,
+                    here=here,
+                    channel=self._channel,
+                    settings=self._settings,
+                    site_id=self.site.id,
+                    started=started,
+                    wish=wish,
+                    keeps=chooser.keeps if chooser else _never,
+                    when_left=way.when_left,
+                )
+                yield from way.walked(_learned(answer_by(asked), chooser))
 
     def enrich(
         self, short: str, *, when_left: WhenLeft, max_new_tokens: int | None = None
     ) -> Enrichment:
         """The enriched prompt; the card's facts are of this moment. Raises as `ask` does."""
-        if not short.strip() or len(short) > LONGEST_PROMPT:
-            raise GenerationError(
-                f"A short prompt has 1 to {LONGEST_PROMPT} characters, found {len(short)}.",
-                status="INVALID_ARGUMENT",
-            )
-        in_use = self._serving.now()  # once: a swap from here on is for later prompts
-        if in_use is None:
-            raise GenerationError(
-                f"No release has reached site {self.site.id} yet, so it cannot enrich prompts.",
-                status="FAILED_PRECONDITION",
-            )
-        asking = self._settings.asking
-        facts = self._facts()
-        card, tokens, started = "", 0, perf_counter()
-
-        def prompt_of(count_tokens: Callable[[str], int]) -> str:
-            nonlocal card, tokens
-            card = card_text(facts, budget=asking.card_tokens, count_tokens=count_tokens)
-            prompt = edge_prompt(card, short)
-            tokens = count_tokens(prompt)
-            return prompt
-
-        most = min(asking.enriched_tokens, max_new_tokens or asking.enriched_tokens)
-        future = self._owner.write(prompt_of, in_use.adapter, max_new_tokens=most)
-        when_left(future.cancel)
-        try:
-            written = future.result(timeout=asking.timeout_s)
-        except TimeoutError:
-            future.cancel()
-            raise GenerationError(
-                f"This site's model was busy for {asking.timeout_s:g} s (asking.timeout_s).",
-                status="DEADLINE_EXCEEDED",
-            ) from None
-        model = self._owner.loaded.result()
-        enriched = as_enriched(written.text, short, model, seconds=perf_counter() - started)
-        return Enrichment(
-            card=card, short=short, enriched=enriched, prompt_tokens=tokens, in_use=in_use
+        check_prompt(short)
+        return self._part.enrich(
+            short, card=self._part.card(), when_left=when_left, max_new_tokens=max_new_tokens
         )
 
-    def _facts(self) -> dict[str, str]:
-        file = site_folder(self._settings, self.site.id) / "place.json"
+
+class _Way:
+    """One request's events, told to its meter and its tab."""
+
+    def __init__(self, tab: Tab, meter: Meter, when_left: WhenLeft) -> None:
+        self._tab, self._meter, self._when_left = tab, meter, when_left
+        self._enrichment: Enrichment | None = None
+        self._give_up: Callable[[], object] | None = None  # the newest piece of work
+
+    def when_left(self, give_up: Callable[[], object]) -> None:
+        self._give_up = give_up
+        self._when_left(give_up)
+
+    def enriched(self, enrichment: Enrichment) -> None:
+        self._enrichment = enrichment
+        self._tab.release = enrichment.in_use.release
+        self._tab.model_cpu_seconds += enrichment.cpu_seconds
+
+    def own(self, written: Written) -> None:
+        self._tab.model_cpu_seconds += written.cpu_seconds
+
+    def walked(self, events: Iterator[Leaving | TextPiece | Answered]) -> Iterator[Event]:
         try:
-            return read_facts(file, place=self.site.place)
-        except BookError:  # its text names a path, which an asker need not know
-            raise GenerationError(
-                f"place.json of site {self.site.id} must be one JSON object of texts, in UTF-8. "
-                "Who runs the site must correct it.",
-                status="FAILED_PRECONDITION",
-            ) from None
+            for event in events:
+                if isinstance(event, TextPiece):
+                    self._meter.piece()
+                    self._tab.piece()
+                    yield event
+                elif isinstance(event, Answered):
+                    count(self._meter, event.outcome)
+                    self._tab.ends(event)
+                    yield event
+                else:
+                    self._give_up = None  # what the site did has been done; nothing has been sent
+                    if self._enrichment is not None:
+                        yield self._enrichment
+                    yield event
+                    self._tab.leaves(event)
+        except GeneratorExit:  # the asker has left
+            if self._give_up is not None and not self._tab.ended:
+                self._give_up()
+                for event in events:  # which says at once what it has cost
+                    if isinstance(event, Answered):
+                        self._tab.ends(event, outcome="cancelled")
+            raise
+
+
+def _learned(
+    events: Iterator[Leaving | TextPiece | Answered], chooser: Chooses | None
+) -> Iterator[Leaving | TextPiece | Answered]:
+    """The same events; who decides for auto learns from how they end."""
+    for event in events:
+        if chooser is not None and isinstance(event, Answered):
+            chooser.learn(event)
+        yield event
+
+
+def _never(written: Written) -> bool:
+    raise AssertionError("only auto asks whether an own answer is good enough")
+
+
+def check_prompt(short: str) -> None:
+    """Raise GenerationError (INVALID_ARGUMENT) for what is no short prompt."""
+    if not short.strip() or len(short) > LONGEST_PROMPT:
+        raise GenerationError(
+            f"A short prompt has 1 to {LONGEST_PROMPT} characters, found {len(short)}.",
+            status="INVALID_ARGUMENT",
+        )
 
 
 @contextmanager

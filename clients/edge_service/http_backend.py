@@ -1,11 +1,17 @@
 """A site behind the OpenAI-compatible HTTP API: which models there are and what each does.
 
-netgpt        enrich here, then the cloud; of a conversation only the last message is used, and what
-              was said before stays at the site
-netgpt-edge   enrich only: the enriched prompt is the answer; decoded greedily whatever the
-              temperature
-netgpt-cloud  the cloud, without enriching; every text goes through the disclosure step
-netgpt@SITE, netgpt-edge@SITE    the same at another site that this machine hosts
+netgpt          answered as the settings' mode says
+netgpt-synergy  enrich here, then the cloud
+netgpt-alone    enrich and answer here, mode=edge: nothing leaves
+netgpt-auto     the site's own answer where it is good enough, else as netgpt-synergy
+netgpt-split    the first layers of the cloud's model here: hidden states leave, no text
+netgpt-edge     enrich only: the enriched prompt is the answer
+netgpt-cloud    the cloud, without enriching: conversations and plain texts too, each text through
+                the disclosure step
+NAME@SITE       the same, netgpt-cloud excepted, at another site that this machine hosts
+
+Of a conversation only the last message is used, and what was said before stays at the site; again
+netgpt-cloud excepted. What GPT-2 writes is decoded greedily whatever the temperature.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -13,18 +19,28 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from time import perf_counter
 
-from clients.asking.ask import Answered, Leaving, Wish, request_of
+from clients.asking.ask import Answered, Leaving, Wish
 from clients.asking.cloud_channel import CloudChannel
-from clients.asking.disclosure import disclose
 from clients.edge_service.corridor import Corridor, Enrichment, count, metered
 from clients.edge_service.http_answer import EdgeAnswer
+from clients.edge_service.pass_through import at_the_end, passed_through
 from fl.errors import GenerationError
-from fl.generation import Reply, TextPiece, Turn
+from fl.generation import Reply, TextPiece
 from fl.openai_api.backend import ApiEvent, Extension, Model, no_such_model
-from fl.openai_api.calls import TEXT, Call
+from fl.openai_api.calls import Call
 from fl.settings import Settings
+from fl.text_stream import before_stop
 
-NETGPT, EDGE, CLOUD = "netgpt", "netgpt-edge", "netgpt-cloud"
+CLOUD = "netgpt-cloud"
+_ENRICH = "enrich"  # no mode of asking
+_KINDS = {  # name -> its mode; "" is the settings' own
+    "netgpt": "",
+    "netgpt-edge": _ENRICH,
+    "netgpt-synergy": "synergy",
+    "netgpt-alone": "edge",
+    "netgpt-auto": "auto",
+    "netgpt-split": "split",
+}
 MOST_CALLS = 64  # at the same time, each holds a thread; one more is refused at once
 
 Events = Generator[ApiEvent, None, None]
@@ -46,7 +62,9 @@ class EdgeBackend:
         own, *others = corridors
         named = [(own, "")] + [(site, f"@{site}") for site in others]
         self._models = {
-            f"{kind}{suffix}": corridors[site] for site, suffix in named for kind in (NETGPT, EDGE)
+            f"{kind}{suffix}": (corridors[site], mode)
+            for site, suffix in named
+            for kind, mode in _KINDS.items()
         }
         self._own = corridors[own]
         self._pool = ThreadPoolExecutor(MOST_CALLS, thread_name_prefix="http call")
@@ -57,7 +75,7 @@ class EdgeBackend:
         """Each with the release people are served with."""
         found = [
             Model(id=name, owned_by="netgpt", extension=_about(corridor))
-            for name, corridor in self._models.items()
+            for name, (corridor, _) in self._models.items()
         ]
         return [*found, Model(id=CLOUD, owned_by="netgpt", extension={"site": self._own.site.id})]
 
@@ -66,13 +84,22 @@ class EdgeBackend:
         answer = EdgeAnswer(self._ended)
         events: Events
         if call.model == CLOUD:
-            events = self._pass_through(call, answer)
+            events = passed_through(
+                call,
+                _wish(call),
+                settings=self._settings,
+                corridor=self._own,
+                channel=self._channel,
+                when_left=answer.when_left,
+            )
         elif call.model not in self._models:
             raise no_such_model(call.model, self.models())
-        elif call.model.startswith(EDGE):
-            events = self._enrich(call, self._models[call.model], answer)
         else:
-            events = self._ask(call, self._models[call.model], answer)
+            corridor, mode = self._models[call.model]
+            if mode == _ENRICH:
+                events = self._enrich(call, corridor, answer)
+            else:
+                events = self._ask(call, corridor, mode, answer)
         with self._lock:
             if len(self._calls) >= MOST_CALLS:
                 self._own.metrics.refused("RESOURCE_EXHAUSTED")
@@ -98,19 +125,26 @@ class EdgeBackend:
 
     # --- what each model does, on a thread of the pool ---
 
-    def _ask(self, call: Call, corridor: Corridor, answer: EdgeAnswer) -> Events:
+    def _ask(self, call: Call, corridor: Corridor, mode: str, answer: EdgeAnswer) -> Events:
         enrichment: Enrichment | None = None
         for event in corridor.ask(
-            call.prompt, _wish(call), started=perf_counter(), when_left=answer.when_left
+            call.prompt,
+            _wish(call),
+            started=perf_counter(),
+            when_left=answer.when_left,
+            mode=mode,
         ):
             if isinstance(event, Enrichment):
                 enrichment = event
             elif isinstance(event, Answered):
-                yield _at_the_end(event.bytes_up, event.bytes_down, event.seconds)
+                yield at_the_end(event)
                 yield event.outcome
             elif isinstance(event, Leaving):
-                assert enrichment is not None
-                yield _before(enrichment, corridor, {"disclosed_prompt": event.disclosed.text})
+                told = {"disclosed_prompt": event.disclosed.text}
+                if enrichment is None:  # nothing was made of the short prompt
+                    yield Extension(fields={"site": corridor.site.id, **told})
+                else:
+                    yield _before(enrichment, corridor, told)
             else:
                 yield event
 
@@ -123,7 +157,8 @@ class EdgeBackend:
                 call.prompt, when_left=answer.when_left, max_new_tokens=most
             )
             seconds = perf_counter() - started
-            text, cut = _cut(enrichment.enriched.text, call.stop)
+            text = before_stop(enrichment.enriched.text, call.stop)
+            cut = text != enrichment.enriched.text
             # counted anew from the text, which may take more tokens than the model wrote it in
             written = min(most, enrichment.enriched.new_tokens)
             release = enrichment.in_use.release
@@ -145,44 +180,6 @@ class EdgeBackend:
             )
             yield TextPiece(text=text)
             yield reply
-
-    def _pass_through(self, call: Call, answer: EdgeAnswer) -> Events:
-        started, asking = perf_counter(), self._settings.asking
-        with metered(self._own.metrics) as meter:
-            disclosed = disclose(call.prompt, asking)
-            history = [
-                Turn(role=turn.role, content=disclose(turn.content, asking).text)
-                for turn in call.history
-            ]
-            site = self._own.site.id
-            request = request_of(
-                disclosed,
-                self._settings,
-                site,
-                _wish(call),
-                history=history,
-                plain=call.kind == TEXT,
-            )
-            yield Extension(fields={"site": site, "disclosed_prompt": disclosed.text})
-            outcome: Reply | GenerationError | None = None
-            bytes_up = bytes_down = 0
-            try:
-                with self._channel.generate(request) as generation:
-                    answer.when_left(generation.cancel)
-                    bytes_up = generation.bytes_up
-                    for event in generation:
-                        bytes_down = generation.bytes_down
-                        if isinstance(event, Reply):
-                            outcome = event
-                        else:
-                            meter.piece()
-                            yield event
-            except GenerationError as error:
-                outcome = error
-            assert outcome is not None
-            count(meter, outcome)
-            yield _at_the_end(bytes_up, bytes_down, perf_counter() - started)
-            yield outcome
 
 
 def _wish(call: Call) -> Wish:
@@ -216,13 +213,3 @@ def _before(enrichment: Enrichment, corridor: Corridor, more: Mapping[str, objec
             **more,
         }
     )
-
-
-def _at_the_end(bytes_up: int, bytes_down: int, seconds: float) -> Extension:
-    return Extension(fields={"bytes_up": bytes_up, "bytes_down": bytes_down, "seconds": seconds})
-
-
-def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """The text before the first stop text, and whether there was one."""
-    found = [at for stop in stops if (at := text.find(stop)) >= 0]
-    return (text[: min(found)], True) if found else (text, False)

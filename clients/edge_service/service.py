@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from clients.asking.cloud_channel import CloudChannel
 from clients.atomic import clear_asides
 from clients.edge_model import edge_model
 from clients.edge_service.asking_servicer import AskingServicer
@@ -25,7 +24,10 @@ from clients.edge_service.learning_servicer import LearningServicer
 from clients.edge_service.model_owner import ModelOwner
 from clients.edge_service.process import alone_at, set_by_signals, unless
 from clients.edge_service.release_watch import ReleaseWatch
+from clients.edge_service.request_ledger import RequestLedger
 from clients.edge_service.serving import Say, Serving
+from clients.edge_service.shared_line import line_to_cloud
+from clients.edge_service.site_routing import SiteRouting, meter_of
 from clients.edge_service.workbench import Workbench
 from clients.learning.failure import keep_failure
 from clients.prompts.synthesis import book_path
@@ -81,8 +83,8 @@ def edge_service(
             ending.callback(http.stop)
         endpoint = Endpoint(settings.edge.address, token, failed)
         timeout_s = settings.asking.timeout_s
-        channel = CloudChannel(settings.site.cloud, timeout_s, keys=keys)
-        ending.callback(channel.close)
+        channel, line = ending.enter_context(line_to_cloud(settings, keys))
+        # A connection of its own: what releases take is no request's, and no request waits for it.
         releases = ReleaseChannel(settings.site.cloud, keys=keys, timeout_s=timeout_s)
         ending.callback(releases.close)
         # 3. The model, loaded on the thread that owns it.
@@ -109,9 +111,20 @@ def edge_service(
         hosted = HostedSites(settings, others, model, say)
         metrics = ServiceMetrics("edge")
         metrics.gauges({"waiting": lambda: owner.waiting})
+        ledger = RequestLedger(
+            settings, line=line, count_tokens=lambda text: len(model.token_ids(text)), say=say
+        )
+        meter = meter_of(settings, channel, line, site.id)
         corridors = {
             one.id: Corridor(
-                settings, one, owner=owner, serving=served, channel=channel, metrics=metrics
+                settings,
+                one,
+                owner=owner,
+                serving=served,
+                channel=channel,
+                metrics=metrics,
+                ledger=ledger,
+                router=SiteRouting(settings, one, owner=owner, serving=served, meter=meter).router,
             )
             for one, served in [(site, serving), *((s, hosted.serving[s.id]) for s in others)]
         }

@@ -33,6 +33,7 @@ def account(
     here = answered.enriched.seconds
     if reply is not None and not by_cloud:
         here += reply.decode_seconds
+    outcome = reply.finish_reason if reply else answered.error.status if answered.error else ""
     link = max(0.0, answered.seconds - here - answered.layers_seconds - sum(cloud))
     return Entry(
         request_id=uuid.uuid4().hex[:16],
@@ -40,7 +41,7 @@ def account(
         at=time.time(),
         wanted=wanted,
         mode=answered.mode,
-        outcome=reply.finish_reason if reply else answered.error.status if answered.error else "",
+        outcome="cancelled" if outcome == "CANCELLED" else outcome,
         bytes_up=crossed.up if crossed else answered.bytes_up,
         bytes_down=crossed.down if crossed else answered.bytes_down,
         counted="socket" if crossed else "messages",

@@ -20,8 +20,8 @@ class Entry:
     site_id: str
     at: float  # seconds since 1970, UTC
     wanted: str  # the mode that was asked for
-    mode: str  # the one that answered: edge | cloud | split | synergy
-    outcome: str  # stop | length | cancelled, or the gRPC status of a failure
+    mode: str  # the one that answered, or was on it: edge | cloud | split | synergy
+    outcome: str  # stop | length | cancelled, or the gRPC status of a failure, in capitals
 
     bytes_up: int  # on the socket between site and cloud, TLS and HTTP/2 framing included
     bytes_down: int
@@ -29,7 +29,7 @@ class Entry:
     private_characters: int
     states_bytes: int
 
-    short_tokens: int  # of the edge model, card included
+    short_tokens: int  # of the short prompt alone, as the edge model reads it
     enriched_tokens: int
     prompt_tokens: int  # of the cloud's model
     completion_tokens: int
@@ -42,7 +42,10 @@ class Entry:
     decode_seconds: float
     first_seconds: float  # to the first text of the answer
 
-    site_cpu_seconds: float  # a proxy of energy: processor time of this process, all threads
+    # A proxy of energy: processor time of this process, all threads. An edge service learns and
+    # answers others meanwhile: there it is the request's own thread, and its share of the process's
+    # time while the model wrote.
+    site_cpu_seconds: float
     cloud_cpu_seconds: float
 
     federation: str

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from clients.base_network import load_tokenizer
+from clients.splitting.turn import Turn
 from fl.base_model import fingerprint
 from fl.errors import BaseModelError, SettingsError
 
@@ -21,16 +22,17 @@ States = npt.NDArray[np.float32]  # (N, h)
 
 
 class LowerLayers:
-    """Embedding and first layers; one request at a time has its keys and values."""
+    """Embedding and first layers.
+
+    They keep the keys and values of one request, which must have taken `turn` from its beginning to
+    its end.
+    """
 
     def __init__(self, folder: Path, layers: int) -> None:
         """Load `layers` layers of a model folder. Raises BaseModelError or SettingsError."""
-        from transformers import AutoConfig, AutoModel
+        from transformers import AutoModel
 
-        try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise BaseModelError(f"{folder} is no model folder: {error}") from error
+        config = _config(folder)
         self.all_layers = int(config.num_hidden_layers)
         if not 1 <= layers <= self.all_layers:
             raise SettingsError(
@@ -49,6 +51,7 @@ class LowerLayers:
         self.fingerprint = fingerprint(folder)
         self.bytes = sum(p.numel() * p.element_size() for p in body.parameters())
         self._past: Any = None
+        self.turn = Turn()
 
     def begin(self) -> None:
         """Forget what was read: the next states are those of a new request."""
@@ -92,10 +95,13 @@ def _quietly() -> Iterator[None]:
 
 
 def bytes_of_layers(folder: Path, layers: int) -> int:
-    """Bytes in float32 of the embedding and the first layers, without loading them."""
-    from transformers import AutoConfig, AutoModel
+    """Bytes in float32 of the embedding and the first layers, without loading them.
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    Raises BaseModelError.
+    """
+    from transformers import AutoModel
+
+    config = _config(folder)
     config.num_hidden_layers = layers
     with torch.device("meta"):
         body = AutoModel.from_config(config)
@@ -105,10 +111,11 @@ def bytes_of_layers(folder: Path, layers: int) -> int:
 
 
 def layers_that_fit(folder: Path, memory_mb: int) -> int:
-    """The most layers whose weights fit into a budget. Raises SettingsError where not one does."""
-    from transformers import AutoConfig
+    """The most layers whose weights fit into a budget.
 
-    every = int(AutoConfig.from_pretrained(folder, local_files_only=True).num_hidden_layers)
+    Raises SettingsError where not one does, BaseModelError where the folder is no model.
+    """
+    every = int(_config(folder).num_hidden_layers)
     one = bytes_of_layers(folder, 1)
     each = bytes_of_layers(folder, 2) - one if every > 1 else one
     fit = min(every, 1 + int((memory_mb * 1_000_000 - one) // each))
@@ -118,3 +125,13 @@ def layers_that_fit(folder: Path, memory_mb: int) -> int:
             f"take {one / 1e6:.0f} MB. Raise it, or use another mode."
         )
     return fit
+
+
+def _config(folder: Path) -> Any:
+    """The model's configuration. Raises BaseModelError."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"{folder} is no model folder: {error}") from error

@@ -12,6 +12,8 @@ from clients.asking import cloud_channel
 from clients.asking.cloud_channel import CloudChannel, service_address
 from fl.errors import GenerationError, SettingsError
 from fl.generation import GenerationRequest, Reply, TextPiece
+from fl.link.profiles import profile
+from fl.link.relay import Relay
 from fl.settings import load
 from fl.wire.codec import started_to_wire
 from fl.wire.netgpt.v1 import generation_pb2 as pb
@@ -223,3 +225,23 @@ def test_the_service_is_found_where_it_wrote_itself_down(tmp_path: Path) -> None
     settings.run_dir.mkdir()
     (settings.run_dir / "service.address").write_text("127.0.0.1:4242")
     assert service_address(settings) == "127.0.0.1:4242"
+
+
+def test_a_relay_is_no_way_around_the_rule_for_addresses_elsewhere() -> None:
+    """Plain text never leaves the machine, whatever stands in between; errors name the cloud."""
+    with (
+        fake_cloud(lambda *_: answer("a ", "table")) as cloud,
+        Relay(cloud.address, profile("none")) as relay,
+    ):
+        with pytest.raises(SettingsError, match="not on this machine"):
+            CloudChannel("192.0.2.1:50071", 5, via=relay.address)
+        with CloudChannel(cloud.address, 30, via=relay.address) as channel:
+            assert [type(event) for event in channel.generate(REQUEST)][-1] is Reply
+        assert relay.crossed.up > len(PROMPT)
+    with (
+        Relay("127.0.0.1:1", profile("none")) as relay,
+        CloudChannel("127.0.0.1:1", 5, via=relay.address) as channel,
+        pytest.raises(GenerationError, match=r"at 127\.0\.0\.1:1:") as failed,
+    ):
+        list(channel.generate(REQUEST))
+    assert failed.value.status == "UNAVAILABLE"

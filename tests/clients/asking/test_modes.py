@@ -1,6 +1,7 @@
 """Every mode through the real cloud service: what leaves, what answers, and auto's choice."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -71,6 +72,11 @@ def played(asked: Asked, mode: str) -> tuple[Leaving, Answered]:
     return leaving, answered
 
 
+def how_it_ended(answered: Answered) -> str:
+    assert answered.reply is not None
+    return answered.reply.finish_reason
+
+
 def cloud_says(asked: Asked, prompt: str) -> str:
     request = GenerationRequest(request_id="r", site_id="oslo", prompt=prompt, max_new_tokens=8)
     with asked.channel.generate(request) as generation:
@@ -126,3 +132,43 @@ def test_a_split_that_the_cloud_refuses_ends_as_an_error(asked: Asked, tmp_path:
     assert isinstance(answered, Answered)
     assert answered.error is not None
     assert answered.error.status == "FAILED_PRECONDITION"
+
+
+def test_an_own_answer_ends_before_a_stop_string_and_says_why_it_ended(asked: Asked) -> None:
+    stop = replace(asked, wish=Wish(max_new_tokens=2, stop=("cafe",)))
+    answered = played(stop, "edge")[1]
+    assert answered.answer == OWN.text[: OWN.text.index("cafe")]
+    assert how_it_ended(answered) == "stop"
+    full = replace(asked, wish=Wish(max_new_tokens=2))
+    assert how_it_ended(played(full, "edge")[1]) == "length"
+    short = replace(OWN, nats=(0.1,) * 3)
+    bounded = replace(
+        asked.here, answer=lambda _: OwnAnswer(written=short, tokens=1, seconds=0.1, limit=3)
+    )
+    assert how_it_ended(played(replace(asked, here=bounded), "edge")[1]) == "length"
+
+
+def test_split_requests_take_turns_and_nobody_waits_for_ever(asked: Asked, model: Path) -> None:
+    lower = LowerLayers(model, 1)
+    asked = replace(asked, here=replace(asked.here, lower=lambda: lower))
+    alone = played(asked, "split")[1]
+    settings = load(["asking.timeout_s=0.1"])
+    first = answer_by(replace(asked, mode="split"))
+    assert isinstance(next(first), Leaving)
+    second = replace(asked, mode="split", settings=settings)
+    with pytest.raises(GenerationError) as refused:
+        next(answer_by(second))
+    assert refused.value.status == "RESOURCE_EXHAUSTED"
+
+    def left_at_once(give_up: Callable[[], object]) -> None:
+        give_up()
+
+    with pytest.raises(CancelledError):
+        next(answer_by(replace(asked, mode="split", when_left=left_at_once)))
+    *_, answered = first  # as if nobody else had come
+    assert isinstance(answered, Answered)
+    assert answered.answer == alone.answer
+    given_up = answer_by(replace(asked, mode="split"))
+    next(given_up)
+    given_up.close()  # type: ignore[attr-defined]
+    assert played(asked, "split")[1].answer == alone.answer

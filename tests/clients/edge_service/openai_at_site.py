@@ -8,6 +8,7 @@ import openai
 
 from tests.clients.edge_service.tiny_service import TinySite
 
+KINDS = ["", "-edge", "-synergy", "-alone", "-auto", "-split"]  # of models, netgpt before
 SHORT = "zanzibar lantern, the usual"  # a canary: nowhere else in the tiny world
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
+from time import perf_counter
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,8 +12,13 @@ import pytest
 from clients.asking.ask import Answered, Leaving, Wish
 from clients.edge_service.corridor import Corridor, Enrichment
 from clients.edge_service.model_owner import GivenUp
+from clients.edge_service.request_ledger import RequestLedger
 from clients.edge_service.serving import InUse
+from clients.edge_service.shared_line import SharedLine
+from clients.ledger.entry import Entry
+from clients.ledger.journal import entries, ledger_file
 from clients.writing import Written
+from fl.adapter import AdapterSpec
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from fl.service_metrics import ServiceMetrics
@@ -35,15 +41,19 @@ REPLY = Reply(
 
 
 class Model:
-    """The owner of a model that writes when the test says so."""
+    """The owner of a model, and the model, that writes when the test says so."""
 
     waiting = 0
+    base = SimpleNamespace(fingerprint="cd34", layers={})
+    spec = AdapterSpec(base_model_fingerprint="cd34", rank=2, alpha=4.0, target_modules=("c_attn",))
 
     def __init__(self) -> None:
         self.loaded: Future[Model] = Future()
         self.loaded.set_result(self)
         self.future: Future[Written] = Future()
+        self.own: Future[Written] = Future()  # of what it answers by itself
         self.prompts: list[str] = []
+        self.adapters: list[object] = []
 
     def token_ids(self, text: str) -> list[int]:
         return list(range(len(text.split())))
@@ -53,8 +63,9 @@ class Model:
     ) -> "Future[Written]":
         if isinstance(self.future, Future):
             self.prompts.append(prompt_of(lambda text: len(text.split())))
+            self.adapters.append(adapter)
             self.max_new_tokens = max_new_tokens
-            return self.future
+            return self.own if self.prompts[-1].endswith("Answer:") else self.future
         raise self.future
 
 
@@ -92,7 +103,12 @@ class World:
     """A corridor and all around it."""
 
     def __init__(self, folder: Path, *script: TextPiece | Reply | GenerationError) -> None:
-        settings = load([f"var={folder}", "asking.timeout_s=0.05"])
+        self.settings = settings = load([f"var={folder}", "asking.timeout_s=0.05"])
+        self.said: list[str] = []
+        self.keeps, self.learned = True, list[Answered]()
+        self.chooser = SimpleNamespace(
+            look=lambda: None, keeps=lambda written: self.keeps, learn=self.learned.append
+        )
         self.folder = site_folder(settings, SITE.id)
         self.model, self.cloud, self.metrics = Model(), Cloud(*script), ServiceMetrics("edge")
         release = SimpleNamespace(federation="001", number=1)
@@ -105,10 +121,29 @@ class World:
             serving=cast(Any, SimpleNamespace(now=lambda: self.in_use)),
             channel=cast(Any, self.cloud),
             metrics=self.metrics,
+            ledger=RequestLedger(
+                settings,
+                line=SharedLine(None),
+                count_tokens=lambda text: len(self.model.token_ids(text)),
+                say=self.said.append,
+            ),
+            router=lambda: cast(Any, self.chooser),
         )
 
-    def ask(self) -> Iterator[Enrichment | Leaving | TextPiece | Answered]:
-        return self.corridor.ask(SHORT, Wish(), started=0, when_left=self.leave.append)
+    def ask(
+        self, mode: str = "", wish: Wish | None = None
+    ) -> Iterator[Enrichment | Leaving | TextPiece | Answered]:
+        return self.corridor.ask(
+            SHORT,
+            wish or Wish(),
+            started=perf_counter(),
+            when_left=self.leave.append,
+            mode=mode,
+        )
+
+    @property
+    def entries(self) -> list[Entry]:
+        return list(entries(ledger_file(self.settings, SITE.id)))
 
     def counted(self, line: str) -> bool:
         return f"netgpt_edge_{line} 1.0" in self.metrics.render().decode().splitlines()

@@ -13,6 +13,7 @@ from clients.edge_service.hosted_sites import other_sites
 from fl.errors import SettingsError
 from fl.settings import load
 from fl.site_list import federated_sites, site_folder
+from tests.clients.edge_service.openai_at_site import KINDS
 from tests.clients.edge_service.tiny_service import SITE, TinySite, tiny_site
 from tests.clients.learning.sites import moved
 
@@ -51,10 +52,8 @@ def test_each_site_writes_with_its_own_adapter_and_card(site: TinySite) -> None:
         client = openai.OpenAI(base_url=service.http, api_key=service.token, max_retries=0)
         told = {model.id: getattr(model, "netgpt") for model in client.models.list()}  # noqa: B009
         assert list(told) == [
-            "netgpt",
-            "netgpt-edge",
-            f"netgpt@{other}",
-            f"netgpt-edge@{other}",
+            *(f"netgpt{kind}" for kind in KINDS),
+            *(f"netgpt{kind}@{other}" for kind in KINDS),
             "netgpt-cloud",
         ]
         assert told[f"netgpt@{other}"] == {"site": other, "federation": "001", "release": 2}

@@ -13,12 +13,12 @@ from clients.asking.disclosure import disclose
 from clients.edge_service.edge_file import edge_file
 from fl.errors import SettingsError
 from tests.clients.edge_service.fake_cloud import PIECES, FakeCloud, fake_cloud
-from tests.clients.edge_service.openai_at_site import SHORT, asked, chat, streamed
+from tests.clients.edge_service.openai_at_site import KINDS, SHORT, asked, chat, streamed
 from tests.clients.edge_service.tiny_service import SITE, TinySite, tiny_site
 from tests.clients.learning.sites import moved
 
 ANSWER = "".join(PIECES)
-MODELS = ["netgpt", "netgpt-edge", "netgpt-cloud"]
+MODELS = [*(f"netgpt{kind}" for kind in KINDS), "netgpt-cloud"]
 
 
 @pytest.fixture(scope="module")

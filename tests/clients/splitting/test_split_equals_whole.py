@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clients.splitting.lower_layers import LowerLayers, bytes_of_layers, layers_that_fit
-from fl.errors import GenerationError, SettingsError
+from fl.errors import BaseModelError, GenerationError, SettingsError
 from fl.generation import GenerationRequest
 from server.generation.loading import LanguageModel, load_language_model
 from server.generation.split import Split, SplitPlaces
@@ -125,3 +125,9 @@ def test_memory_decides_the_cut(folder: Path, parts: list[LowerLayers]) -> None:
     assert two > one
     with pytest.raises(SettingsError, match="choose 1 to"):
         LowerLayers(folder, len(parts) + 1)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    for use in (lambda: LowerLayers(tmp_path, 1), lambda: layers_that_fit(tmp_path, 100)):
+        with pytest.raises(BaseModelError, match="no model folder"):
+            use()

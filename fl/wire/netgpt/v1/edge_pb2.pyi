@@ -43,10 +43,12 @@ class WorkResponse(_message.Message):
     def __init__(self, json: _Optional[str] = ..., arrays: _Optional[_Mapping[str, bytes]] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class AskRequest(_message.Message):
-    __slots__ = ("short",)
+    __slots__ = ("short", "mode")
     SHORT_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
     short: str
-    def __init__(self, short: _Optional[str] = ...) -> None: ...
+    mode: str
+    def __init__(self, short: _Optional[str] = ..., mode: _Optional[str] = ...) -> None: ...
 
 class AskResponse(_message.Message):
     __slots__ = ("enriched", "piece", "finished", "failed")
@@ -96,20 +98,24 @@ class AnswerPiece(_message.Message):
     def __init__(self, text: _Optional[str] = ...) -> None: ...
 
 class AnswerFinished(_message.Message):
-    __slots__ = ("finish_reason", "prompt_tokens", "completion_tokens", "bytes_up", "bytes_down", "seconds")
+    __slots__ = ("finish_reason", "prompt_tokens", "completion_tokens", "bytes_up", "bytes_down", "seconds", "mode", "states_bytes")
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     BYTES_UP_FIELD_NUMBER: _ClassVar[int]
     BYTES_DOWN_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    STATES_BYTES_FIELD_NUMBER: _ClassVar[int]
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
     bytes_up: int
     bytes_down: int
     seconds: float
-    def __init__(self, finish_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+    mode: str
+    states_bytes: int
+    def __init__(self, finish_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., bytes_up: _Optional[int] = ..., bytes_down: _Optional[int] = ..., seconds: _Optional[float] = ..., mode: _Optional[str] = ..., states_bytes: _Optional[int] = ...) -> None: ...
 
 class AnswerFailed(_message.Message):
     __slots__ = ("status", "message")
