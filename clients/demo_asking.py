@@ -5,19 +5,21 @@ Where the site's edge service runs, it is asked; else the site's part happens in
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.text import Text
 
 from clients.asking.ask import Answered, Leaving
 from clients.asking.cloud_link import open_link
-from clients.asking.site_in_process import SiteInProcess
 from clients.edge_service.asking_client import living_service
 from clients.edge_service.asking_codec import Ended
 from fl.generation import TextPiece
 from fl.settings import Settings
 from fl.site import Site
+
+if TYPE_CHECKING:  # torch is loaded only where no edge service runs
+    from clients.asking.site_in_process import SiteInProcess
 
 DEMO_PROMPTS = ("need a coffee, the usual", "send a box asap", "see a nurse w kids")
 
@@ -44,15 +46,19 @@ def ask_and_show(
             else:
                 if alone is None:
                     with console.status("getting ready: libraries and the edge model"):
-                        from clients.edge_model import edge_model
-
-                        link = open_link(settings, sites[0].id, closing)
-                        alone = SiteInProcess(settings, edge_model(settings), link)
+                        alone = _in_process(settings, sites[0].id, closing)
                 with console.status(f"getting ready: {site.id}"):
                     asker = alone.at(site)
             console.print(Text(f"\n  at {site.place}", style="bold"))
             for number, short in enumerate(prompts):
                 _show(console, asker.ask(short, mode=settings.mode), with_card=number == 0)
+
+
+def _in_process(settings: Settings, site_id: str, closing: ExitStack) -> "SiteInProcess":
+    from clients.asking.site_in_process import SiteInProcess
+    from clients.edge_model import edge_model
+
+    return SiteInProcess(settings, edge_model(settings), open_link(settings, site_id, closing))
 
 
 def _show(console: Console, events: Iterator[Event], *, with_card: bool) -> None:

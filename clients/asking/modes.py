@@ -16,15 +16,15 @@ from clients.asking.ask import Answered, Leaving, Wish, disclose_and_answer
 from clients.asking.cloud_channel import CloudChannel
 from clients.asking.disclosure import Disclosed, disclose
 from clients.asking.enrichment import Enriched
-from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import BASE, Reply, TextPiece
 from fl.settings import Settings
 from fl.text_stream import before_stop
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch is loaded only where a model runs
     from clients.splitting.lower_layers import LowerLayers
     from clients.splitting.split_answer import SplitAnswer
+    from clients.writing import Written
 
 MODES = ("edge", "cloud", "split", "synergy", "auto")
 NOTHING = Disclosed(text="", characters=0, redactions={})
@@ -36,7 +36,7 @@ Event = Leaving | TextPiece | Answered
 class OwnAnswer:
     """What the edge model answers by itself."""
 
-    written: Written
+    written: "Written"
     tokens: int  # of its prompt
     seconds: float
     limit: int | None = None  # tokens it was allowed, where not as many as wished for
@@ -65,7 +65,7 @@ class Asked:
     site_id: str
     started: float  # perf_counter() at the short prompt
     wish: Wish = field(default_factory=Wish)
-    keeps: Callable[[Written], bool] = lambda written: True
+    keeps: "Callable[[Written], bool]" = lambda written: True
     when_left: Callable[[Callable[[], object]], None] = lambda give_up: None
 
 

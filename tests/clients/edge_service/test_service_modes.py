@@ -168,8 +168,8 @@ def test_each_model_of_the_http_api_is_a_mode(world: World) -> None:
     with openai.OpenAI(base_url=service.http, api_key=service.token, max_retries=0) as client:
         for kind, mode in {**expected, "": "synergy", "-cloud": "cloud"}.items():
             before = len(lines(world.site))
-            whole: Any = chat(client, f"netgpt{kind}")
-            text, told = streamed(chat(client, f"netgpt{kind}", stream=True))
+            whole: Any = chat(client, f"netgpt{kind}", temperature=0)
+            text, told = streamed(chat(client, f"netgpt{kind}", temperature=0, stream=True))
             one, other = lines(world.site)[before:]
             assert whole.choices[0].message.content == text
             assert told["mode"] == one.mode == other.mode == mode
