@@ -129,11 +129,6 @@ class SiteInProcess:
                     raise event.error
             yield event
 
-    def tolerated_doubt(self) -> float:
-        """How much doubt auto tolerates now; mode=auto only."""
-        assert self._router is not None
-        return self._router.tolerated()
-
     def _card(self) -> str:
         """The card of this moment."""
         settings, site = self._settings, self._site

@@ -49,6 +49,8 @@ class JudgedRequest:
     site_id: str
     answers: Mapping[str, Judged]  # by mode
     doubt: float  # of the own answer, 0 to 1
+    cloud_quality: float  # that its site's auto counts on
+    whole: float  # share of whole enriched prompts that its site's auto counts on
     enriched_whole: bool  # does the enriched prompt name all that it should?
     faithful: bool  # does the cloud's answer name what the enriched prompt does, and know-how?
 
@@ -105,6 +107,8 @@ def judge_site(
             site_id=site.id,
             answers={mode: answers[i] for mode, answers in by_mode.items()},
             doubt=1 - calibration.probability(score_of(own[i])),
+            cloud_quality=calibration.cloud_faithful or settings.routing.cloud_quality,
+            whole=calibration.enriched_whole,
             enriched_whole=names_all_marks(enriched[i], records[i]),
             faithful=is_faithful(synergy[i], enriched[i], records[i]),
         )

@@ -18,6 +18,7 @@ from clients.compare.worth import (
     link_worth,
     rate_grid,
     spread,
+    tau,
 )
 from clients.ledger.summary import percentile
 from fl.markdown_table import table
@@ -50,8 +51,8 @@ def markdown(found: Comparison) -> str:
         f"{found.layers} layers run at the site. NetGPT's form is 0.95 + 1.40 D ms "
         "(second-hand, D not defined there).\n\n" + _split(found),
         f"## auto\n\nWorth of an answer: 1 if it is complete, less {found.price:g} a second. "
-        f"Doubt above tau falls back. {found.enriched_whole:.2f} of the enriched prompts name all "
-        f"that they should; {found.faithful:.2f} of the cloud's answers say all that they can "
+        "Doubt above tau (its mean is shown) falls back. "
+        f"{found.enriched_whole:.2f} of the enriched prompts name all that they should; {found.faithful:.2f} of the cloud's answers say all that they can "
         "after that. auto learns both from the other half of the held-out requests.\n\n"
         + _auto(found, worth),
         "## auto against a coin\n\nShare of complete answers where so many requests fall back: "
@@ -169,7 +170,7 @@ def _auto(found: Comparison, worth: Sequence[LinkWorth]) -> str:
                 one.profile,
                 f"{_mean(t.state.rtt_s for t in trials) * 1000:.0f}",
                 f"{_mbit(trials, up=True)} / {_mbit(trials, up=False)}",
-                f"{_mean(t.tolerated for t in trials):.2f}",
+                f"{_mean(_taus(found, one.profile)):.2f}",
                 _pm(one.fallbacks),
                 *(_pm(one.worth[mode]) for mode in (*FIXED, "auto")),
                 f"{one.best_fixed}: {one.auto_minus_best.mean:+.3f} ± "
@@ -178,6 +179,15 @@ def _auto(found: Comparison, worth: Sequence[LinkWorth]) -> str:
         )
     header = ["link", "RTT ms", "Mbit/s up / down", "tau", "falls back"]
     return table([*header, *FIXED, "auto", "auto - best fixed, paired"], rows)
+
+
+def _taus(found: Comparison, profile: str) -> list[float]:
+    """What is tolerated at each request's site and seed."""
+    trials = found.trials(profile)
+    return [
+        tau(r, trials[r.seed].state, trials[r.seed].usual, price=found.price)
+        for r in found.requests
+    ]
 
 
 def _mbit(trials: Sequence[LinkTrial], *, up: bool) -> str:
@@ -194,12 +204,7 @@ def _frontier(found: Comparison) -> str:
 
 
 def _grid(found: Comparison) -> str:
-    rates = rate_grid(
-        found.requests,
-        cloud_quality=found.faithful,
-        price=found.price,
-        enriched_whole=found.enriched_whole,
-    )
+    rates = rate_grid(found.requests, price=found.price)
     rows = [
         [f"{rtt} ms", *(f"{rates[mbit_s, rtt]:.2f}" for mbit_s in GRID_MBIT_S)]
         for rtt in GRID_RTT_MS

@@ -12,7 +12,7 @@ from clients.asking.modes import MODES
 from clients.asking.site_in_process import SiteInProcess
 from clients.compare.judging import JudgedSite
 from clients.ledger.entry import Entry
-from clients.routing.threshold import LinkState
+from clients.routing.threshold import LinkState, Usual
 from fl.errors import GenerationError
 from fl.settings import Settings
 
@@ -38,7 +38,7 @@ class LinkTrial:
 
     profile: str
     state: LinkState
-    tolerated: float  # doubt, after the requests
+    usual: Usual  # what a request to the cloud took, after them all
     requests: tuple[Timed, ...]
     # tokens that came back one by one -> seconds, the quicker of two requests
     split_lengths: tuple[tuple[int, float], ...]
@@ -77,11 +77,10 @@ def try_link(
                 on_request()
             quicker = min(entry.total_seconds for entry in kept[-2:])  # less disturbed
             lengths.append((kept[-1].completion_tokens, quicker))
-        tolerated = here.tolerated_doubt()
     return LinkTrial(
         profile=profile,
         state=state,
-        tolerated=tolerated,
+        usual=link.meter.usual,
         requests=tuple(timed),
         split_lengths=tuple(lengths),
     )

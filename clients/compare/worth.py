@@ -74,10 +74,10 @@ def link_worth(
         trial = trials[seed]
         seconds = usual_seconds(trial)
         for mode in (*FIXED, "auto"):
-            found = [_worth(r, mode, trial.tolerated, seconds, price) for r in mine]
+            found = [_worth(r, mode, trial, seconds, price) for r in mine]
             worth.setdefault(mode, []).extend(found)
             means.setdefault(mode, []).append(statistics.fmean(found))
-        rates.append(fallback_rate(mine, trial.tolerated))
+        rates.append(fallback_rate(mine, trial.state, trial.usual, price=price))
     best = max(FIXED, key=lambda mode: statistics.fmean(worth[mode]))
     paired = [a - b for a, b in zip(worth["auto"], worth[best], strict=True)]
     return LinkWorth(
@@ -105,9 +105,23 @@ def usual_seconds(trial: LinkTrial) -> dict[str, float]:
     return found | {"auto_back": found["edge"] + rest}
 
 
-def fallback_rate(requests: Sequence[JudgedRequest], tolerated: float) -> float:
-    """Share of the requests whose doubt is above what is tolerated."""
-    return sum(request.doubt > tolerated for request in requests) / len(requests)
+def fallback_rate(
+    requests: Sequence[JudgedRequest], link: LinkState, usual: Usual, *, price: float
+) -> float:
+    """Share of the requests whose doubt is above what their sites tolerate over this link."""
+    back = [r.doubt > tau(r, link, usual, price=price) for r in requests]
+    return sum(back) / len(back)
+
+
+def tau(request: JudgedRequest, link: LinkState, usual: Usual, *, price: float) -> float:
+    """The doubt that auto tolerates at this request's site."""
+    return tolerated_doubt(
+        link,
+        usual,
+        cloud_quality=request.cloud_quality,
+        price=price,
+        enriched_whole=request.whole,
+    )
 
 
 def frontier(requests: Sequence[JudgedRequest], rates: Sequence[float]) -> list[FrontierPoint]:
@@ -129,27 +143,16 @@ def frontier(requests: Sequence[JudgedRequest], rates: Sequence[float]) -> list[
 
 
 def rate_grid(
-    requests: Sequence[JudgedRequest],
-    *,
-    cloud_quality: float,
-    price: float,
-    enriched_whole: float,
+    requests: Sequence[JudgedRequest], *, price: float
 ) -> dict[tuple[float, float], float]:
     """(Mbit/s each way, RTT in ms) -> share of the requests that auto would send to the cloud."""
 
-    def tolerated(mbit_s: float, rtt_ms: float) -> float:
+    def link(mbit_s: float, rtt_ms: float) -> LinkState:
         speed = mbit_s * 125_000
-        link = LinkState(rtt_s=rtt_ms / 1000, up_bytes_s=speed, down_bytes_s=speed)
-        return tolerated_doubt(
-            link,
-            Usual(),
-            cloud_quality=cloud_quality,
-            price=price,
-            enriched_whole=enriched_whole,
-        )
+        return LinkState(rtt_s=rtt_ms / 1000, up_bytes_s=speed, down_bytes_s=speed)
 
     return {
-        (mbit_s, rtt_ms): fallback_rate(requests, tolerated(mbit_s, rtt_ms))
+        (mbit_s, rtt_ms): fallback_rate(requests, link(mbit_s, rtt_ms), Usual(), price=price)
         for mbit_s in GRID_MBIT_S
         for rtt_ms in GRID_RTT_MS
     }
@@ -158,12 +161,12 @@ def rate_grid(
 def _worth(
     request: JudgedRequest,
     mode: str,
-    tolerated: float,
+    trial: LinkTrial,
     seconds: Mapping[str, float],
     price: float,
 ) -> float:
     if mode == "auto":
-        back = request.doubt > tolerated
+        back = request.doubt > tau(request, trial.state, trial.usual, price=price)
         answer, took = ("synergy", "auto_back") if back else ("edge", "edge")
     else:
         answer, took = ("cloud" if mode == "split" else mode), mode

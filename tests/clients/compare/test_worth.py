@@ -14,7 +14,7 @@ from clients.compare.worth import (
     spread,
 )
 from clients.ledger.entry import Entry
-from clients.routing.threshold import LinkState
+from clients.routing.threshold import LinkState, Usual
 
 LINK = LinkState(rtt_s=0.1, up_bytes_s=1e6, down_bytes_s=1e6)
 
@@ -28,6 +28,8 @@ def request(seed: int, *, doubt: float, edge: bool, synergy: bool) -> JudgedRequ
         site_id="elm",
         answers={"edge": answer(edge), "cloud": answer(False), "synergy": answer(synergy)},
         doubt=doubt,
+        cloud_quality=0.9,
+        whole=0.8,
         enriched_whole=True,
         faithful=synergy,
     )
@@ -53,12 +55,12 @@ def entry(mode: str, seconds: float, *, enrich: float = 0.0) -> Entry:
     return Entry(**values)  # type: ignore[arg-type]
 
 
-def trial(tolerated: float) -> LinkTrial:
+def trial() -> LinkTrial:
     seconds = {"edge": 1.0, "cloud": 2.0, "split": 9.0, "synergy": 3.0}
     return LinkTrial(
         profile="lte",
         state=LINK,
-        tolerated=tolerated,
+        usual=Usual(),
         requests=tuple(
             Timed(profile="lte", entry=entry(m, s, enrich=0.5 * (m == "synergy")), as_judged=None)
             for m, s in seconds.items()
@@ -74,7 +76,7 @@ REQUESTS = [
 
 
 def test_worth_by_hand() -> None:
-    found = link_worth("lte", REQUESTS, {0: trial(tolerated=0.5)}, price=0.1)
+    found = link_worth("lte", REQUESTS, {0: trial()}, price=0.1)
     assert found.worth["edge"].mean == pytest.approx(0.5 - 0.1)
     assert found.worth["cloud"].mean == pytest.approx(0.0 - 0.2)
     assert found.worth["split"].mean == pytest.approx(0.0 - 0.9)
@@ -97,7 +99,7 @@ def test_the_frontier_sends_the_most_doubtful_first() -> None:
 
 def test_fewer_fall_back_the_worse_the_link() -> None:
     requests = [request(0, doubt=i / 50, edge=True, synergy=True) for i in range(50)]
-    rates = rate_grid(requests, cloud_quality=0.9, price=0.1, enriched_whole=0.8)
+    rates = rate_grid(requests, price=0.1)
     for mbit_s in GRID_MBIT_S:
         column = [rates[mbit_s, rtt] for rtt in GRID_RTT_MS]
         assert column == sorted(column, reverse=True)

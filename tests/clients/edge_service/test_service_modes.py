@@ -1,5 +1,6 @@
 """Every mode through the running edge service, against the real cloud service or a fake one."""
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from clients.edge_service.asking_client import AskingClient
 from clients.edge_service.asking_codec import Ended
 from clients.ledger.entry import Entry
 from clients.ledger.journal import entries, ledger_file
+from clients.routing.calibration import Calibration, write_calibration
+from fl.base_model import base_folder, fingerprint
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from fl.settings import load
@@ -59,6 +62,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         )
         site.put_in_use(site.release(3))
         (site.folder / "place.json").write_text(f'{{"place": "Elmford", "guest": "{GUEST}"}}')
+        base = fingerprint(base_folder(site.settings, "edge"))
+        sure = Calibration(slope=0.0, intercept=9.0, requests=9, faithful=1.0, base=base)
+        write_calibration(site.folder / "routing.json", sure)
         with site.running() as client:
             yield World(site, tap, client, address)
 
@@ -211,6 +217,32 @@ def test_a_site_without_a_release_can_still_ask_the_cloud(tmp_path: Path) -> Non
     assert [(e.mode, e.outcome) for e in lines(site)] == [
         ("cloud", "stop"),
         ("edge", "FAILED_PRECONDITION"),
+    ]
+
+
+def test_auto_is_calibrated_on_the_books_own_marks_and_needs_no_cloud(tmp_path: Path) -> None:
+    site = tiny_site(tmp_path)  # nobody is at the cloud's address
+    site.put_in_use(site.release())
+    with site.running() as client:
+        with pytest.raises(GenerationError, match="needs held-out records with marks"):
+            list(client.ask(SHORT, mode="auto"))
+        book = tmp_path / f"{SITE}.jsonl"
+        lines_ = [json.loads(line) for line in book.read_text().splitlines()]
+        marked = [
+            json.dumps(line | {"prompt": f"{number} {line['prompt']}", "marks": {"fact": ["rain"]}})
+            for number in range(4)
+            for line in lines_
+        ]
+        book.write_text("\n".join(marked) + "\n")
+        *_, ended = client.ask(SHORT, mode="auto")
+    assert isinstance(ended, Ended)
+    assert ended.mode == "edge"
+    kept = json.loads((site.folder / "routing.json").read_text())
+    assert kept["requests"] == 4 * sum(line["split"] == "val" for line in lines_)
+    assert CANARY not in (site.folder / "routing.json").read_text()
+    assert [(e.wanted, e.mode, e.outcome) for e in lines(site)] == [
+        ("auto", "edge", "FAILED_PRECONDITION"),
+        ("auto", "edge", "length"),
     ]
 
 
