@@ -110,8 +110,9 @@ def _split(axes: Any, found: Comparison) -> None:
         trials = found.trials(profile).values()
         points = [(float(n), s) for trial in trials for n, s in trial.split_lengths]
         fit = fit_line(points)
-        ends = [min(p[0] for p in points), max(p[0] for p in points)]
-        (line,) = axes.plot(ends, [1000 * (fit.a + fit.b * d) for d in ends], linewidth=1)
+        first, last = min(p[0] for p in points), max(p[0] for p in points)
+        along = [first + (last - first) * i / 40 for i in range(41)]  # bent by the log axis
+        (line,) = axes.plot(along, [1000 * (fit.a + fit.b * d) for d in along], linewidth=1)
         label = f"{profile}: {fit.a * 1000:.0f} + {fit.b * 1000:.1f} D"
         axes.plot(
             [p[0] for p in points],
@@ -124,7 +125,8 @@ def _split(axes: Any, found: Comparison) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("D, new tokens")
     axes.set_title("split: milliseconds = a + b D", fontsize=10)
-    axes.legend(fontsize=8, frameon=False)
+    axes.set_ylim(top=axes.get_ylim()[1] * 12)  # room for the legend
+    axes.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
 
 
 def _style(mode: str) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def markdown(found: Comparison) -> str:
         "(second-hand, D not defined there).\n\n" + _split(found),
         f"## auto\n\nWorth of an answer: 1 if it is complete, less {found.price:g} a second. "
         "Doubt above tau (its mean is shown) falls back. "
-        f"{found.enriched_whole:.2f} of the enriched prompts name all that they should; {found.faithful:.2f} of the cloud's answers say all that they can "
+        f"{found.enriched_whole:.2f} of the enriched prompts name all that they should; "
+        f"{found.faithful:.2f} of the cloud's answers say all that they can "
         "after that. auto learns both from the other half of the held-out requests.\n\n"
         + _auto(found, worth),
         "## auto against a coin\n\nShare of complete answers where so many requests fall back: "
