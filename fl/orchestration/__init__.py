@@ -1,0 +1,1 @@
+"""Computing and communication planned together: what a request will take, and where it goes."""

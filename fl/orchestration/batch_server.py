@@ -1,0 +1,133 @@
+"""A model that writes many answers together, as a fluid: how long what it has been given takes.
+
+A step writes a token of every request that runs; it takes step_s + row_s * k seconds for k of them.
+So a lone request is quick and many together are slower each, yet cheaper each (continuous batching).
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast a model writes."""
+
+    step_s: float  # seconds of a step, whatever runs
+    row_s: float  # seconds more for each request in it
+    rows: int  # requests in a step, at the most
+
+    def token_s(self, together: int) -> float:
+        """Seconds of a step with so many requests."""
+        return self.step_s + self.row_s * together
+
+
+class BatchServer:
+    """One model and its requests, first come first served. Times are seconds of any one clock.
+
+    Nothing leaves by itself: who is through stays until `remove`, as a slow one would.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self._running: dict[str, float] = {}  # tokens still to write
+        self._waiting: deque[tuple[str, float]] = deque()
+        self._coming: set[str] = set()  # have a place, and do not write yet
+        self._at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._running) + len(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def jobs(self) -> list[str]:
+        """All, those that run first."""
+        return [*self._running, *(job for job, _ in self._waiting)]
+
+    def put(self, now: float, job: str, tokens: float, *, coming: bool = False) -> None:
+        """A request comes; `coming` keeps its place until `begin`."""
+        self._advance(now)
+        self._waiting.append((job, tokens))
+        if coming:
+            self._coming.add(job)
+        self._fill()
+
+    def begin(self, now: float, job: str) -> None:
+        """A request that was coming is here."""
+        self._advance(now)
+        self._coming.discard(job)
+
+    def remove(self, now: float, job: str) -> bool:
+        """A request goes, through or not; False where it is not here."""
+        self._advance(now)
+        self._coming.discard(job)
+        if self._running.pop(job, None) is not None:
+            self._fill()
+            return True
+        kept = deque(entry for entry in self._waiting if entry[0] != job)
+        gone = len(kept) < len(self._waiting)
+        self._waiting = kept
+        return gone
+
+    def next_through(self) -> tuple[float, str] | None:
+        """When the next one is through, and which; None where nothing runs."""
+        if not self._running:
+            return None
+        job = min(self._running, key=self._running.__getitem__)
+        return self._at + self._running[job] * self.pace.token_s(len(self._running)), job
+
+    def expect(self, now: float, tokens: float) -> float:
+        """Seconds until a request of so many tokens would be through if it came now."""
+        self._advance(now)
+        if len(self._running) < self.pace.rows:
+            return self._alone(tokens, self._running.values())
+        return self._behind(tokens)
+
+    def expect_others(self, now: float, tokens: float) -> dict[str, float]:
+        """Seconds until each that runs would be through if a request of so many tokens came now.
+
+        Those that wait lose nothing by one that comes behind them.
+        """
+        self._advance(now)
+        if len(self._running) >= self.pace.rows:
+            return {}
+        left = [*self._running.values(), tokens]
+        return {
+            job: self.pace.step_s * mine + self.pace.row_s * sum(min(one, mine) for one in left)
+            for job, mine in self._running.items()
+        }
+
+    def _alone(self, tokens: float, others: Iterable[float]) -> float:
+        """It starts at once; each other one slows it down for as long as it is there."""
+        shared = sum(min(left, tokens) for left in others)
+        return self.pace.step_s * tokens + self.pace.row_s * (tokens + shared)
+
+    def _behind(self, tokens: float) -> float:
+        """It waits until those before it have left enough rows."""
+        rows, full_s = self.pace.rows, self.pace.token_s(self.pace.rows)
+        ends = list(self._running.values())  # in tokens written by each row from now on
+        heapq.heapify(ends)
+        for _, ahead in self._waiting:
+            heapq.heapreplace(ends, ends[0] + ahead)
+        starts = heapq.heappop(ends)
+        assert len(ends) == rows - 1
+        return starts * full_s + self._alone(tokens, (end - starts for end in ends))
+
+    def _advance(self, now: float) -> None:
+        """Write until `now`. Who is through no longer writes but keeps its row."""
+        if now <= self._at:
+            return
+        if writing := [job for job in self._running if job not in self._coming]:
+            written = (now - self._at) / self.pace.token_s(len(writing))
+            for job in writing:
+                self._running[job] = max(0.0, self._running[job] - written)
+        self._at = now
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._running) < self.pace.rows:
+            job, tokens = self._waiting.popleft()
+            self._running[job] = tokens
