@@ -2,18 +2,17 @@
 
     T = ready + up + queue and cloud + down                        (seconds)
 
-Ready is the site's own part, up and down are what the bytes take behind those already promised on
-the site's link, queue and cloud what the worker takes beside those already promised there. A request
-that fits its deadline, and under which nobody misses his who was promised before, is promised both
-at once; else it is answered at the site, where that is quick
-enough; else it is shed at once, before it costs anybody anything.
+Ready is the site's own part; up and down are what the bytes take behind those already promised on
+its link, queue and cloud what the worker takes beside those already promised there. A request that
+fits its deadline, and under which nobody misses his who was promised before, is promised both at
+once; else it is answered at the site, where that is quick enough; else it is shed at once, before
+it costs anybody anything.
 
-Two poorer ways are here to be compared with: one sees only the computing and takes the link as it was
-when it was first seen, idle; one sees only the link and takes the workers as idle.
+Two poorer ways are here to be compared with: one sees only the computing and takes the link as it
+was when it was first seen, idle; one sees only the link and takes the workers as idle.
 """
 
 from collections.abc import Mapping
-
 from dataclasses import dataclass, field
 from math import inf
 

@@ -1,7 +1,8 @@
 """A model that writes many answers together, as a fluid: how long what it has been given takes.
 
-A step writes a token of every request that runs; it takes step_s + row_s * k seconds for k of them.
-So a lone request is quick and many together are slower each, yet cheaper each (continuous batching).
+A step writes a token of every request that runs, and takes step_s + row_s * k seconds for k of
+them. So a lone request is quick and many together are slower each, yet cheaper each (continuous
+batching).
 """
 
 import heapq
