@@ -49,6 +49,9 @@ from fl.settings_sections import (
     LinkSettings as LinkSettings,
 )
 from fl.settings_sections import (
+    OrchestrationSettings as OrchestrationSettings,
+)
+from fl.settings_sections import (
     RoutingSettings as RoutingSettings,
 )
 from fl.settings_sections import (
@@ -98,6 +101,7 @@ class Settings:
     asking: AskingSettings
     link: LinkSettings
     routing: RoutingSettings
+    orchestration: OrchestrationSettings
     split: SplitSettings
     service: ServiceSettings
     engine: EngineSettings

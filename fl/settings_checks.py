@@ -3,6 +3,8 @@
 import re
 from typing import TYPE_CHECKING
 
+from fl.orchestration.admission import POLICIES
+
 if TYPE_CHECKING:
     from fl.settings import Settings
 
@@ -39,6 +41,22 @@ def mistakes(s: "Settings") -> list[str]:
         (s.routing.price >= 0, "routing.price must be 0 or more"),
         (0 < s.routing.cloud_quality <= 1, "routing.cloud_quality must be above 0 and at most 1"),
         (s.routing.measure_s > 0, "routing.measure_s must be above 0"),
+        (s.orchestration.deadline_s >= 0, "orchestration.deadline_s must be 0 or more"),
+        (
+            s.orchestration.admission in POLICIES,
+            f"orchestration.admission is one of {', '.join(POLICIES)}, "
+            f"found {s.orchestration.admission!r}",
+        ),
+        (0 <= s.orchestration.slack < 1, "orchestration.slack must be 0 or more and below 1"),
+        (s.orchestration.advert_s >= 0, "orchestration.advert_s must be 0 or more"),
+        (
+            re.fullmatch(r"[A-Za-z0-9_-]{0,64}", s.orchestration.cell) is not None,
+            "orchestration.cell is at most 64 letters, digits, '_' and '-'",
+        ),
+        (
+            min(s.orchestration.step_ms, s.orchestration.row_ms) > 0,
+            "orchestration.step_ms and row_ms must be above 0",
+        ),
         (s.split.layers >= 0, "split.layers must be 0 or more"),
         (s.split.memory_mb >= 1, "split.memory_mb must be at least 1"),
         (s.split.requests >= 1, "split.requests must be at least 1"),

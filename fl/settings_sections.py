@@ -125,6 +125,19 @@ class CompareSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrchestrationSettings:
+    """Who may come to the cloud when."""
+
+    deadline_s: float
+    admission: str
+    slack: float
+    advert_s: float
+    cell: str
+    step_ms: float
+    row_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitSettings:
     """mode=split: the first layers of the cloud's model at the site."""
 

@@ -26,11 +26,21 @@ from fl.service_metrics import ServiceMetrics
 from fl.settings import Settings, resolve
 from fl.wire.netgpt.v1 import generation_pb2 as pb
 from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
-from fl.wire.netgpt.v1 import releases_pb2, releases_pb2_grpc, split_pb2, split_pb2_grpc
+from fl.wire.netgpt.v1 import (
+    orchestration_pb2,
+    orchestration_pb2_grpc,
+    releases_pb2,
+    releases_pb2_grpc,
+    split_pb2,
+    split_pb2_grpc,
+)
 from server.generation.engine import Engine
 from server.generation.metered import metered
 from server.generation_service import GenerationService
 from server.http_backend import EngineBackend
+from server.orchestration.book import Book
+from server.orchestration.booked import booked
+from server.orchestration.orchestration_service import OrchestrationService
 from server.release_service import ReleaseService
 from server.service_errors import StatusInterceptor
 from server.service_start import (
@@ -52,6 +62,7 @@ log = logging.getLogger(__name__)
 
 GENERATION = pb.DESCRIPTOR.services_by_name["GenerationService"].full_name
 SPLIT = split_pb2.DESCRIPTOR.services_by_name["SplitService"].full_name
+ORCHESTRATION = orchestration_pb2.DESCRIPTOR.services_by_name["OrchestrationService"].full_name
 RELEASES = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name
 KEYS_VARIABLE = "NETGPT_API_KEYS"
 LOOK_EVERY_S = 0.5  # how often the engine is looked after
@@ -83,6 +94,7 @@ class _Ports:
     gateway: Gateway
     generation: GenerationService
     split: "SplitService | None"  # None for a cloud without a model
+    book: Book
     backend: EngineBackend
     statuses: Any
 
@@ -113,7 +125,8 @@ async def _serve(settings: Settings, open_engine: OpenEngine | None) -> None:
             if ports.http is not None:
                 await asyncio.to_thread(ports.http.start, ports.gateway)
             if open_engine is not None:
-                engine = metered(await asyncio.to_thread(open_engine, settings, said), metrics)
+                opened = await asyncio.to_thread(open_engine, settings, said)
+                engine = metered(booked(opened, ports.book), metrics)
             if not stop.is_set():
                 ports.put_into_use(engine)
                 ports.gateway.ready = True
@@ -148,13 +161,16 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     releases_pb2_grpc.add_ReleaseServiceServicer_to_server(ReleaseService(settings), server)
     names = [RELEASES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    generation = GenerationService(metrics.refused)
+    generation, book = GenerationService(metrics.refused), Book(settings)
     backend = EngineBackend(generates=generates)
     split = None
     if generates:
         pb_grpc.add_GenerationServiceServicer_to_server(generation, server)
         split = _split_service(settings, metrics, server)
-        names += [GENERATION, SPLIT]
+        orchestration_pb2_grpc.add_OrchestrationServiceServicer_to_server(
+            OrchestrationService(book, lambda: generation.engine), server
+        )
+        names += [GENERATION, SPLIT, ORCHESTRATION]
     reflection.enable_server_reflection(names, server)
     http = _http_listener(settings, keys)
     gateway = Gateway(
@@ -173,7 +189,7 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
         if http is not None:
             http.stop()
         raise
-    return _Ports(server, address, http, gateway, generation, split, backend, statuses)
+    return _Ports(server, address, http, gateway, generation, split, book, backend, statuses)
 
 
 def _split_service(

@@ -25,7 +25,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Refused: TypeAlias = Callable[[str], None]
 
 OURS = "/netgpt."  # where the names of our own methods begin
-GENERATION = "/netgpt.v1.GenerationService/"
+# What only who may ask may do.
+GUARDED = ("/netgpt.v1.GenerationService/", "/netgpt.v1.OrchestrationService/")
 _NO_KEYS = ApiKeys({})
 _MALFORMED = object()  # stands for a request whose bytes are no message
 
@@ -48,12 +49,12 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(OURS):
             return handler  # unknown, or health and reflection, which know no prompts
-        generates = handler_call_details.method.startswith(GENERATION)
+        guarded = handler_call_details.method.startswith(GUARDED)
         parse: Any = handler.request_deserializer
         behavior: Any  # async; the types know sync ones only
         if (behavior := handler.unary_unary) is not None:
             return grpc.unary_unary_rpc_method_handler(
-                _answering(behavior),
+                _answering(behavior, self._keys if guarded else _NO_KEYS),
                 request_deserializer=_tolerant(parse),
                 response_serializer=handler.response_serializer,
             )
@@ -68,7 +69,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         assert behavior is not None, "no method of netgpt takes a stream and gives one answer"
         return grpc.unary_stream_rpc_method_handler(
             _streaming(behavior, self._keys, self._refused)
-            if generates
+            if guarded
             else _streaming(behavior, _NO_KEYS, lambda status: None),
             request_deserializer=_tolerant(parse),
             response_serializer=handler.response_serializer,
@@ -88,10 +89,10 @@ def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 
 def _answering(
-    behavior: Callable[..., Awaitable[Any]],
+    behavior: Callable[..., Awaitable[Any]], keys: ApiKeys
 ) -> Callable[..., Awaitable[Any]]:
     async def guarded(request: Any, context: Context) -> Any:
-        async with _statuses(request, context, _NO_KEYS, lambda status: None):
+        async with _statuses(request, context, keys, lambda status: None, counted=False):
             return await behavior(request, context)
 
     return guarded
@@ -140,11 +141,11 @@ def _malformed() -> GenerationError:
 
 @asynccontextmanager
 async def _statuses(
-    request: Any, context: Context, keys: ApiKeys, refused: Refused
+    request: Any, context: Context, keys: ApiKeys, refused: Refused, *, counted: bool = True
 ) -> AsyncIterator[None]:
     """Check what every request of ours must hold; end the call with the status of an error."""
     try:
-        _admit(request, context, keys, refused)
+        _admit(request, context, keys, refused, counted)
         yield
     except (asyncio.CancelledError, grpc.aio.AbortError):
         raise
@@ -157,10 +158,10 @@ async def _statuses(
         await context.abort(grpc.StatusCode.INTERNAL, f"The cloud failed; error {error_id}.")
 
 
-def _admit(request: Any, context: Context, keys: ApiKeys, refused: Refused) -> None:
+def _admit(request: Any, context: Context, keys: ApiKeys, refused: Refused, counted: bool) -> None:
     try:
         if not _has_certificate(context.auth_context()):
-            keys.check(_shown(context))
+            keys.check(_shown(context), counted=counted)
         if request is _MALFORMED:
             raise _malformed()
         check_caller(request.site_id, context.auth_context())

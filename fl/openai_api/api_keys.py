@@ -57,9 +57,10 @@ class ApiKeys:
         """Whether a caller needs a key."""
         return bool(self._keys)
 
-    def check(self, authorization: str | None) -> str:
+    def check(self, authorization: str | None, *, counted: bool = True) -> str:
         """The name of the key in `Bearer KEY`, with one request less left; "" where none is needed.
 
+        What is not `counted` takes no request: it only goes before one, or measures the way.
         Raises GenerationError (UNAUTHENTICATED), or KeyUsedTooOften (RESOURCE_EXHAUSTED).
         """
         if not self._keys:
@@ -75,7 +76,8 @@ class ApiKeys:
                 "This service wants an API key that it knows: authorization: Bearer KEY.",
                 status="UNAUTHENTICATED",
             )
-        self._take(found)
+        if counted:
+            self._take(found)
         return found.name
 
     def _take(self, key: _Key) -> None:

@@ -148,8 +148,15 @@ class Admission:
         """Seconds that may be expected for a request that has so many."""
         return (1 - self._slack) * deadline_s
 
-    def move(self, now: float, request_id: str, tokens: float) -> str | None:
-        """Another worker for a request whose worker has gone; None while there is none."""
+    def come(self, now: float, request_id: str, tokens: float) -> str | None:
+        """A request is here: the worker it was promised to, else the one that is soonest through.
+
+        So it is for one that nobody announced, and for one whose worker has gone. None while there
+        is no worker.
+        """
+        if (promised := self._at.get(request_id)) is not None:
+            self._workers[promised].begin(now, request_id)
+            return promised
         expected = [(s.expect(now, tokens), name) for name, s in self._workers.items()]
         if not expected:
             return None
@@ -157,11 +164,6 @@ class Admission:
         self._workers[worker].put(now, request_id, tokens)
         self._at[request_id] = worker
         return worker
-
-    def begin(self, now: float, request_id: str) -> None:
-        """A request that was promised a place has come to its worker."""
-        if (worker := self._at.get(request_id)) is not None:
-            self._workers[worker].begin(now, request_id)
 
     def end(self, now: float, request_id: str) -> None:
         """A request is through, or given up: what was promised to it is free."""

@@ -196,19 +196,12 @@ class EventModel:
             self._put(self._edges[request.arrival.site], own, request.arrival.answer_tokens)
         elif request.enriched:
             arrives = self._cells[request.cell].up.arrival(self._now, self._scene.costs.bytes_up)
-            self._at(arrives, lambda: self._at_cloud(request, verdict.worker))
+            self._at(arrives, lambda: self._at_cloud(request))
 
-    def _at_cloud(self, request: _Request, worker: str) -> None:
+    def _at_cloud(self, request: _Request) -> None:
         if request.over:
             return
-        if worker not in self._workers:  # it has gone since
-            self._move(request)
-            return
-        self._admission.begin(self._now, request.id)
-        self._put(self._workers[worker], request.id, request.arrival.answer_tokens)
-
-    def _move(self, request: _Request) -> None:
-        worker = self._admission.move(self._now, request.id, request.arrival.answer_tokens)
+        worker = self._admission.come(self._now, request.id, request.arrival.answer_tokens)
         if worker is None:
             self._stranded.append(request)
         else:
@@ -282,14 +275,13 @@ class EventModel:
         gone.version += 1
         self._admission.lose(loss.worker)
         for job in gone.server.jobs:  # the front asks again elsewhere, from the beginning
-            self._move(self._requests[int(job)])
+            self._at_cloud(self._requests[int(job)])
 
     def _back(self, worker: str) -> None:
         self._begin_worker(worker)
         stranded, self._stranded = self._stranded, []
         for request in stranded:
-            if not request.over:
-                self._move(request)
+            self._at_cloud(request)
 
     def _begin_worker(self, name: str) -> None:
         pace = self._scene.workers[name]

@@ -1,0 +1,1 @@
+"""Who may come to the cloud when, and what everybody can do."""

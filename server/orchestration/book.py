@@ -1,0 +1,203 @@
+"""The cloud's book: what sites advertise, how fast workers write, what has been promised to whom.
+
+Admission itself is fl/orchestration/admission.py; here it gets a clock, a lock, and what the engine
+shows it of the requests that really came.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from time import monotonic
+
+from fl.generation import Reply
+from fl.orchestration.admission import Admission, LinkState, Verdict, Wanted
+from fl.orchestration.batch_server import Pace
+from fl.orchestration.pace_meter import PaceMeter
+from fl.settings import Settings
+
+KEPT = 0.9  # share of what was usual before in what is usual after an answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advert:
+    """What a site says of itself."""
+
+    site_id: str
+    cell: str
+    cores: int
+    memory_mb: int
+    waiting: int  # prompts at its model
+    tokens_s: float  # of a prompt that is alone there
+    link: LinkState | None
+    federation: str
+    release: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announced:
+    """A request that asks to be admitted; seconds from now."""
+
+    request_id: str
+    site_id: str
+    cell: str
+    deadline_s: float
+    bytes_up: float
+    bytes_down: float
+    ready_s: float
+    own_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerNow:
+    """A worker as the book has it."""
+
+    name: str
+    promised: int
+    pace: Pace
+
+
+@dataclass
+class _Run:
+    """A request at its worker."""
+
+    worker: str
+    began: float
+    area: float  # the worker's requests x seconds, when it began
+
+
+@dataclass
+class _Worker:
+    meter: PaceMeter
+    running: int = 0
+    area: float = 0.0
+    at: float = 0.0
+
+    def count(self, now: float, change: int) -> float:
+        """Requests x seconds until now; from now on so many more or fewer."""
+        self.area += self.running * (now - self.at)
+        self.at = now
+        self.running += change
+        return self.area
+
+
+class Book:
+    """One cloud's. For any thread."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = monotonic) -> None:
+        its = settings.orchestration
+        self._clock, self._lock = clock, Lock()
+        self._admission = Admission(its.admission, slack=its.slack)
+        self.policy = its.admission
+        self._belief = Pace(
+            step_s=its.step_ms / 1000, row_s=its.row_ms / 1000, rows=settings.engine.batch
+        )
+        self._workers: dict[str, _Worker] = {}
+        self._runs: dict[str, _Run] = {}
+        self._adverts: dict[str, tuple[float, Advert]] = {}
+        self._tokens = 0.75 * settings.asking.answer_tokens  # of a usual answer
+        self._lapses: dict[str, float] = {}  # a promise -> when nobody will come for it any more
+        self.decided = {"cloud": 0, "edge": 0, "shed": 0}
+
+    def begin_worker(self, name: str) -> None:
+        """A worker is there."""
+        with self._lock:
+            self._workers[name] = _Worker(meter=PaceMeter(self._belief), at=self._clock())
+            self._admission.worker(name, self._belief)
+
+    def lose_worker(self, name: str) -> None:
+        """A worker has gone, with what it had."""
+        with self._lock:
+            self._workers.pop(name, None)
+            for request_id in self._admission.lose(name):
+                self._runs.pop(request_id, None)
+
+    def advertise(self, advert: Advert) -> None:
+        """A site's newest advert."""
+        with self._lock:
+            self._adverts[advert.site_id] = (self._clock(), advert)
+            if advert.link is not None:
+                self._admission.link(advert.cell, advert.link)
+
+    def admit(self, announced: Announced) -> Verdict:
+        """Promise a request its place, or say that there is none for it."""
+        with self._lock:
+            now = self._clock()
+            self._lapse(now)
+            verdict = self._admission.admit(
+                now,
+                Wanted(
+                    request_id=announced.request_id,
+                    link=announced.cell,
+                    deadline_s=announced.deadline_s,
+                    bytes_up=announced.bytes_up,
+                    bytes_down=announced.bytes_down,
+                    tokens=self._tokens,
+                    ready_s=announced.ready_s,
+                    own_s=announced.own_s,
+                ),
+            )
+            if verdict.place == "cloud":
+                self._lapses[announced.request_id] = now + announced.deadline_s
+            self.decided[verdict.place] += 1
+            return verdict
+
+    def release(self, request_id: str) -> None:
+        """Nobody will come for this promise."""
+        with self._lock:
+            self._lapses.pop(request_id, None)
+            if request_id not in self._runs:
+                self._admission.end(self._clock(), request_id)
+
+    def come(self, request_id: str) -> str | None:
+        """A request is here, announced or not: its worker; None while there is none.
+
+        It may come again, to another worker, where its own has gone.
+        """
+        with self._lock:
+            now = self._clock()
+            self._lapses.pop(request_id, None)
+            name = self._admission.come(now, request_id, self._tokens)
+            if name is not None:
+                worker = self._workers[name]
+                self._runs[request_id] = _Run(worker=name, began=now, area=worker.count(now, +1))
+            return name
+
+    def end(self, request_id: str, reply: Reply | None) -> None:
+        """A request has left its worker; `reply` where it was answered."""
+        with self._lock:
+            now = self._clock()
+            self._admission.end(now, request_id)
+            run = self._runs.pop(request_id, None)
+            worker = self._workers.get(run.worker) if run else None
+            if run is None or worker is None:
+                return
+            area = worker.count(now, -1) - run.area
+            if reply is None or reply.completion_tokens < 1 or now <= run.began:
+                return
+            worker.meter.learn(
+                tokens=reply.completion_tokens,
+                seconds=reply.prefill_seconds + reply.decode_seconds,
+                together=area / (now - run.began),
+            )
+            self._admission.worker(run.worker, worker.meter.pace)
+            self._tokens = KEPT * self._tokens + (1 - KEPT) * reply.completion_tokens
+
+    def adverts(self) -> list[tuple[float, Advert]]:
+        """Every site's newest advert and its age in seconds, by name."""
+        with self._lock:
+            now = self._clock()
+            return [(now - at, advert) for _, (at, advert) in sorted(self._adverts.items())]
+
+    def workers(self) -> list[WorkerNow]:
+        """Every worker, by name."""
+        with self._lock:
+            promised = self._admission.workers
+            return [
+                WorkerNow(name=name, promised=promised[name], pace=worker.meter.pace)
+                for name, worker in sorted(self._workers.items())
+            ]
+
+    def _lapse(self, now: float) -> None:
+        for request_id in [one for one, until in self._lapses.items() if until <= now]:
+            del self._lapses[request_id]
+            self._admission.end(now, request_id)

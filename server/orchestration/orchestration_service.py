@@ -1,0 +1,154 @@
+"""netgpt.v1.OrchestrationService: messages in, the book asked, messages out."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from fl.errors import GenerationError
+from fl.generation import BASE
+from fl.orchestration.admission import LinkState
+from fl.wire.netgpt.v1 import orchestration_pb2 as pb
+from fl.wire.netgpt.v1 import orchestration_pb2_grpc as pb_grpc
+from server.generation.engine import Engine, Load
+from server.orchestration.book import Advert, Announced, Book
+
+LONGEST_NAME = 128  # characters
+
+_PLACES = {"cloud": pb.PLACE_CLOUD, "edge": pb.PLACE_EDGE, "shed": pb.PLACE_SHED}
+
+
+class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
+    """Of a cloud that answers."""
+
+    def __init__(self, book: Book, engine: Callable[[], Engine | None]) -> None:
+        """`engine` looks up what answers now; None while loading and draining."""
+        self._book, self._engine = book, engine
+
+    async def Advertise(self, request: pb.SiteAdvert, context: Any) -> pb.AdvertTaken:
+        _check_names(request.site_id, request.cell, request.federation)
+        link = None
+        if request.HasField("link"):
+            its = request.link
+            _check_amounts(its.rtt_s, its.up_bytes_s, its.down_bytes_s)
+            link = LinkState(
+                rtt_s=its.rtt_s, up_bytes_s=its.up_bytes_s, down_bytes_s=its.down_bytes_s
+            )
+        _check_amounts(request.tokens_s, request.waiting, request.cores, request.memory_mb)
+        self._book.advertise(
+            Advert(
+                site_id=request.site_id,
+                cell=request.cell,
+                cores=request.cores,
+                memory_mb=request.memory_mb,
+                waiting=request.waiting,
+                tokens_s=request.tokens_s,
+                link=link,
+                federation=request.federation,
+                release=request.release_number,
+            )
+        )
+        return pb.AdvertTaken()
+
+    async def Admit(self, request: pb.AdmitRequest, context: Any) -> pb.AdmitResponse:
+        _check_names(request.site_id, request.cell, request.request_id)
+        own_s = request.own_s if request.HasField("own_s") else math.inf
+        _check_amounts(request.bytes_up, request.bytes_down, request.ready_s)
+        if not (0 < request.deadline_s < math.inf and own_s >= 0):
+            raise _refused("deadline_s is above 0 and own_s not below it")
+        if self._engine() is None:
+            raise GenerationError(
+                "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
+            )
+        verdict = self._book.admit(
+            Announced(
+                request_id=named(request.site_id, request.request_id),
+                site_id=request.site_id,
+                cell=request.cell,
+                deadline_s=request.deadline_s,
+                bytes_up=request.bytes_up,
+                bytes_down=request.bytes_down,
+                ready_s=request.ready_s,
+                own_s=own_s,
+            )
+        )
+        return pb.AdmitResponse(
+            place=_PLACES[verdict.place],
+            worker=verdict.worker,
+            expected_s=verdict.expected_s,
+            short_of=verdict.short_of,
+        )
+
+    async def Release(self, request: pb.ReleaseRequest, context: Any) -> pb.ReleaseResponse:
+        self._book.release(named(request.site_id, request.request_id))
+        return pb.ReleaseResponse()
+
+    async def Show(self, request: pb.ShowRequest, context: Any) -> pb.ShowResponse:
+        engine, book = self._engine(), self._book
+        load = engine.load if engine is not None else None
+        return pb.ShowResponse(
+            sites=[
+                pb.SiteShown(advert=_advert(advert), age_s=age) for age, advert in book.adverts()
+            ],
+            workers=_workers(book, load),
+            admission=book.policy,
+            to_cloud=book.decided["cloud"],
+            to_edge=book.decided["edge"],
+            shed=book.decided["shed"],
+            model=engine.model_name if engine is not None else "",
+            cloud_release=engine.release if engine is not None else BASE,
+        )
+
+
+def named(site_id: str, request_id: str) -> str:
+    """A request's name in the book: no site can speak of another one's."""
+    return f"{site_id}/{request_id}"
+
+
+def _workers(book: Book, load: Load | None) -> list[pb.WorkerShown]:
+    found = book.workers()
+    alone = load if len(found) == 1 else None
+    return [
+        pb.WorkerShown(
+            name=worker.name,
+            alive=True,
+            running=alone.running if alone else 0,
+            waiting=alone.waiting if alone else 0,
+            promised=worker.promised,
+            step_s=worker.pace.step_s,
+            row_s=worker.pace.row_s,
+        )
+        for worker in found
+    ]
+
+
+def _advert(advert: Advert) -> pb.SiteAdvert:
+    link = advert.link
+    return pb.SiteAdvert(
+        site_id=advert.site_id,
+        cell=advert.cell,
+        cores=advert.cores,
+        memory_mb=advert.memory_mb,
+        waiting=advert.waiting,
+        tokens_s=advert.tokens_s,
+        link=None
+        if link is None
+        else pb.Link(rtt_s=link.rtt_s, up_bytes_s=link.up_bytes_s, down_bytes_s=link.down_bytes_s),
+        federation=advert.federation,
+        release_number=advert.release,
+    )
+
+
+def _check_names(*names: str) -> None:
+    """Names are short words: no text of a prompt fits in by mistake."""
+    for name in names:
+        if len(name) > LONGEST_NAME or any(c.isspace() for c in name):
+            raise _refused(f"a name is one word of at most {LONGEST_NAME} characters")
+
+
+def _check_amounts(*amounts: float) -> None:
+    if not all(0 <= amount < math.inf for amount in amounts):
+        raise _refused("amounts are finite and not below 0")
+
+
+def _refused(expected: str) -> GenerationError:
+    return GenerationError(f"Refused: expected {expected}.", status="INVALID_ARGUMENT")
