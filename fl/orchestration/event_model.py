@@ -172,6 +172,8 @@ class EventModel:
             if request.verdict is None:
                 request.verdict = verdict
                 self._go_on(request)
+            else:  # the site has not waited, and says so
+                self._admission.end(self._now, request.id)
 
         self._at(back, known)
 
