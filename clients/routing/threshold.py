@@ -11,14 +11,13 @@ where
 
 from dataclasses import dataclass
 
+from fl.link.speed import LinkSpeed
+
 
 @dataclass(frozen=True, kw_only=True)
-class LinkState:
+class LinkState(LinkSpeed):
     """The way to the cloud and its load, as measured last."""
 
-    rtt_s: float  # of an empty message, there and back
-    up_bytes_s: float  # inf where sending more takes no longer
-    down_bytes_s: float
     running: int = 0  # requests in the cloud
     waiting: int = 0
 

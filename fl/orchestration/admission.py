@@ -14,21 +14,13 @@ was when it was first seen, idle; one sees only the link and takes the workers a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isinf
 
 from fl.link.line import Line
+from fl.link.speed import LinkSpeed
 from fl.orchestration.batch_server import BatchServer, Pace
 
 POLICIES = ("joint", "compute", "network", "none")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinkState:
-    """A way to the cloud, as measured last. 0 bytes/s is no bound."""
-
-    rtt_s: float
-    up_bytes_s: float
-    down_bytes_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +65,14 @@ class Expected:
 class _Link:
     """A link's promises, each way."""
 
-    state: LinkState
-    first: LinkState  # as it was when it was first seen
-    up: Line = field(init=False)
-    down: Line = field(init=False)
+    first: LinkSpeed  # as it was when it was first seen
+    up: Line = field(default_factory=lambda: Line(bytes_per_s=0, delay_s=0))
+    down: Line = field(default_factory=lambda: Line(bytes_per_s=0, delay_s=0))
 
-    def __post_init__(self) -> None:
-        half = self.state.rtt_s / 2
-        self.up = Line(bytes_per_s=self.state.up_bytes_s, delay_s=half)
-        self.down = Line(bytes_per_s=self.state.down_bytes_s, delay_s=half)
+    def change(self, speed: LinkSpeed) -> None:
+        for line, bytes_s in ((self.up, speed.up_bytes_s), (self.down, speed.down_bytes_s)):
+            bound = 0.0 if isinf(bytes_s) else bytes_s
+            line.change(bytes_per_s=bound, delay_s=speed.rtt_s / 2)
 
 
 class Admission:
@@ -115,15 +106,9 @@ class Admission:
             del self._at[job]
         return jobs
 
-    def link(self, name: str, state: LinkState) -> None:
+    def link(self, name: str, speed: LinkSpeed) -> None:
         """A link as it is now."""
-        known = self._links.get(name)
-        if known is None:
-            self._links[name] = _Link(state=state, first=state)
-            return
-        known.state = state
-        known.up.change(bytes_per_s=state.up_bytes_s, delay_s=state.rtt_s / 2)
-        known.down.change(bytes_per_s=state.down_bytes_s, delay_s=state.rtt_s / 2)
+        self._links.setdefault(name, _Link(first=speed)).change(speed)
 
     def admit(self, now: float, wanted: Wanted) -> Verdict:
         """Promise a request its place, or say that there is none for it."""
@@ -213,4 +198,4 @@ def _short_of(expected: Expected | None) -> str:
 
 
 def _idle(rtt_s: float, bytes_s: float, size: float) -> float:
-    return rtt_s / 2 + (size / bytes_s if bytes_s else 0.0)
+    return rtt_s / 2 + size / bytes_s

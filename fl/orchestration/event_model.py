@@ -13,10 +13,12 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 
 from fl.link.line import Line
 from fl.link.profiles import profile
-from fl.orchestration.admission import Admission, LinkState, Verdict, Wanted
+from fl.link.speed import LinkSpeed
+from fl.orchestration.admission import Admission, Verdict, Wanted
 from fl.orchestration.batch_server import BatchServer
 from fl.orchestration.scene import Arrival, Freight, Loss, Scene
 
@@ -257,13 +259,13 @@ class EventModel:
         empty_up, empty_down = its.up.expect(now, 0) - now, its.down.expect(now, 0) - now
         up_s = its.up.expect(now, PROBE_BYTES) - now - empty_up
         down_s = its.down.expect(now, PROBE_BYTES) - now - empty_down
-        state = LinkState(
+        speed = LinkSpeed(
             rtt_s=empty_up + empty_down,
-            up_bytes_s=PROBE_BYTES / up_s if up_s else 0.0,
-            down_bytes_s=PROBE_BYTES / down_s if down_s else 0.0,
+            up_bytes_s=PROBE_BYTES / up_s if up_s else inf,
+            down_bytes_s=PROBE_BYTES / down_s if down_s else inf,
         )
         told = now + empty_up
-        self._at(told, lambda: self._admission.link(str(cell), state))
+        self._at(told, lambda: self._admission.link(str(cell), speed))
         if now + self._scene.advert_s < self._scene.seconds:
             self._at(now + self._scene.advert_s, lambda: self._advert(cell))
 

@@ -5,13 +5,15 @@ shows it of the requests that really came.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
 
 from fl.generation import Reply
-from fl.orchestration.admission import Admission, LinkState, Verdict, Wanted
+from fl.link.speed import LinkSpeed
+from fl.orchestration.admission import Admission, Verdict, Wanted
 from fl.orchestration.batch_server import Pace
+from fl.orchestration.occupancy import Occupancy, Stay
 from fl.orchestration.pace_meter import PaceMeter
 from fl.settings import Settings
 
@@ -28,7 +30,7 @@ class Advert:
     memory_mb: int
     waiting: int  # prompts at its model
     tokens_s: float  # of a prompt that is alone there
-    link: LinkState | None
+    link: LinkSpeed | None
     federation: str
     release: int
 
@@ -56,28 +58,18 @@ class WorkerNow:
     pace: Pace
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Run:
     """A request at its worker."""
 
     worker: str
-    began: float
-    area: float  # the worker's requests x seconds, when it began
+    stay: Stay
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Worker:
     meter: PaceMeter
-    running: int = 0
-    area: float = 0.0
-    at: float = 0.0
-
-    def count(self, now: float, change: int) -> float:
-        """Requests x seconds until now; from now on so many more or fewer."""
-        self.area += self.running * (now - self.at)
-        self.at = now
-        self.running += change
-        return self.area
+    requests: Occupancy = field(default_factory=Occupancy)
 
 
 class Book:
@@ -101,7 +93,7 @@ class Book:
     def begin_worker(self, name: str) -> None:
         """A worker is there."""
         with self._lock:
-            self._workers[name] = _Worker(meter=PaceMeter(self._belief), at=self._clock())
+            self._workers[name] = _Worker(PaceMeter(self._belief))
             self._admission.worker(name, self._belief)
 
     def lose_worker(self, name: str) -> None:
@@ -158,8 +150,8 @@ class Book:
             self._lapses.pop(request_id, None)
             name = self._admission.come(now, request_id, self._tokens)
             if name is not None:
-                worker = self._workers[name]
-                self._runs[request_id] = _Run(worker=name, began=now, area=worker.count(now, +1))
+                stay = self._workers[name].requests.enter(now)
+                self._runs[request_id] = _Run(name, stay)
             return name
 
     def end(self, request_id: str, reply: Reply | None) -> None:
@@ -171,16 +163,17 @@ class Book:
             worker = self._workers.get(run.worker) if run else None
             if run is None or worker is None:
                 return
-            area = worker.count(now, -1) - run.area
-            if reply is None or reply.completion_tokens < 1 or now <= run.began:
+            together = worker.requests.leave(now, run.stay)
+            if reply is None:
                 return
             worker.meter.learn(
                 tokens=reply.completion_tokens,
                 seconds=reply.prefill_seconds + reply.decode_seconds,
-                together=area / (now - run.began),
+                together=together,
             )
             self._admission.worker(run.worker, worker.meter.pace)
-            self._tokens = KEPT * self._tokens + (1 - KEPT) * reply.completion_tokens
+            if reply.completion_tokens:
+                self._tokens = KEPT * self._tokens + (1 - KEPT) * reply.completion_tokens
 
     def adverts(self) -> list[tuple[float, Advert]]:
         """Every site's newest advert and its age in seconds, by name."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from fl.errors import GenerationError
 from fl.generation import BASE
-from fl.orchestration.admission import LinkState
+from fl.link.speed import LinkSpeed
 from fl.wire.netgpt.v1 import orchestration_pb2 as pb
 from fl.wire.netgpt.v1 import orchestration_pb2_grpc as pb_grpc
 from server.generation.engine import Engine, Load
@@ -30,7 +30,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         if request.HasField("link"):
             its = request.link
             _check_amounts(its.rtt_s, its.up_bytes_s, its.down_bytes_s)
-            link = LinkState(
+            link = LinkSpeed(
                 rtt_s=its.rtt_s, up_bytes_s=its.up_bytes_s, down_bytes_s=its.down_bytes_s
             )
         _check_amounts(request.tokens_s, request.waiting, request.cores, request.memory_mb)

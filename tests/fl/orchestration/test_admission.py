@@ -4,11 +4,12 @@ import math
 
 import pytest
 
-from fl.orchestration.admission import Admission, LinkState, Verdict, Wanted
+from fl.link.speed import LinkSpeed
+from fl.orchestration.admission import Admission, Verdict, Wanted
 from fl.orchestration.batch_server import Pace
 
 PACE = Pace(step_s=0.01, row_s=0.01, rows=4)  # 20 ms a token alone, 30 ms each of two
-LINK = LinkState(rtt_s=0.1, up_bytes_s=1000, down_bytes_s=2000)
+LINK = LinkSpeed(rtt_s=0.1, up_bytes_s=1000, down_bytes_s=2000)
 
 
 def wanted(name: str = "a", *, deadline_s: float = 1.0, own_s: float = math.inf) -> Wanted:
@@ -81,7 +82,7 @@ def test_nobody_is_let_in_at_the_cost_of_a_promise() -> None:
 def test_promised_bytes_take_the_link() -> None:
     admission = opened()
     before = admission.expect(0.0, wanted("b"), "w")
-    admission.link("cell", LinkState(rtt_s=0.1, up_bytes_s=100, down_bytes_s=2000))
+    admission.link("cell", LinkSpeed(rtt_s=0.1, up_bytes_s=100, down_bytes_s=2000))
     admission.admit(0.0, wanted("a", deadline_s=99.0))  # 1 s on the line
     after = admission.expect(0.0, wanted("b"), "w")
     # It leaves at 0.1 s, behind the other one's, and takes 1 s itself.
@@ -90,7 +91,7 @@ def test_promised_bytes_take_the_link() -> None:
 
 
 def test_the_poorer_ways_see_one_half_each() -> None:
-    slow = LinkState(rtt_s=0.1, up_bytes_s=10, down_bytes_s=2000)
+    slow = LinkSpeed(rtt_s=0.1, up_bytes_s=10, down_bytes_s=2000)
     for policy, up in (("joint", 10.05), ("network", 10.05), ("compute", 0.15)):
         admission = opened(policy)
         admission.link("cell", slow)  # it was better when it was first seen
