@@ -55,6 +55,7 @@ class _Request:
     enriched: bool = False
     verdict: Verdict | None = None
     over: bool = False
+    at: "_Server | None" = None  # that it was given to last
 
     @property
     def id(self) -> str:
@@ -137,7 +138,7 @@ class EventModel:
         tokens = costs.enriched_tokens
         ready_s = edge.server.expect(self._now, tokens)
         own_s = edge.server.expect(self._now, tokens + request.arrival.answer_tokens)
-        self._put(edge, request.id, tokens)
+        self._put(edge, request, request.id, tokens)
         told_at = self._now
         arrives = self._cells[request.cell].up.arrival(self._now, costs.talk_bytes)
 
@@ -197,7 +198,8 @@ class EventModel:
             self._end(request, in_time=False)
         elif request.enriched and verdict.place == "edge":
             own = f"{request.id}/own"
-            self._put(self._edges[request.arrival.site], own, request.arrival.answer_tokens)
+            edge = self._edges[request.arrival.site]
+            self._put(edge, request, own, request.arrival.answer_tokens)
         elif request.enriched:
             arrives = self._cells[request.cell].up.arrival(self._now, self._scene.costs.bytes_up)
             self._at(arrives, lambda: self._at_cloud(request))
@@ -209,7 +211,8 @@ class EventModel:
         if worker is None:
             self._stranded.append(request)
         else:
-            self._put(self._workers[worker], request.id, request.arrival.answer_tokens)
+            tokens = request.arrival.answer_tokens
+            self._put(self._workers[worker], request, request.id, tokens)
 
     def _worker_through(self, job: str) -> None:
         request = self._requests[int(job)]
@@ -225,8 +228,7 @@ class EventModel:
     def _give_up(self, request: _Request) -> None:
         if request.over:
             return
-        edge = self._edges[request.arrival.site]
-        for server in [edge, *self._workers.values()]:
+        if (server := request.at) is not None:
             for job in (request.id, f"{request.id}/own"):
                 if server.server.remove(self._now, job):
                     self._next_of(server)
@@ -310,7 +312,8 @@ class EventModel:
     def _at(self, when: float, happens: Callable[[], None]) -> None:
         heapq.heappush(self._calendar, (when, next(self._order), happens))
 
-    def _put(self, server: _Server, job: str, tokens: float) -> None:
+    def _put(self, server: _Server, request: _Request, job: str, tokens: float) -> None:
+        request.at = server
         server.server.put(self._now, job, tokens)
         self._next_of(server)
 
