@@ -233,6 +233,22 @@ def ledger(arguments: Arguments = None) -> None:
 
 
 @app.command()
+def status(
+    arguments: Arguments = None,
+    once: Annotated[bool, typer.Option(help="Print it once and end.")] = False,
+) -> None:
+    """Show sites, cloud workers, links, releases, queues and the last minute, until Ctrl-C.
+
+    Asks the cloud service and the edge services that run; reads var/NAME-SEED/sites. Writes
+    nothing.
+    """
+    settings = _settings(arguments)
+    from clients.status.verb import show_status
+
+    show_status(settings, Console(), once=once)
+
+
+@app.command()
 def seeds(arguments: Arguments = None) -> None:
     """Print the seeds that `study` runs, and so check the settings."""
     settings = _settings(arguments)

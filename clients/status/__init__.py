@@ -1,0 +1,1 @@
+"""How everything is right now, for people."""

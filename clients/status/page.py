@@ -1,0 +1,127 @@
+"""The page of `./run.sh status`: sites, cloud workers, links, releases, queues, the last minute."""
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from clients.status.now import Now, SiteNow, megabits
+from fl.wire.netgpt.v1 import orchestration_pb2 as pb
+
+OLD_S = 60.0  # an advert that is older is shown dim
+
+
+def page(now: Now) -> Group:
+    """Everything, to be printed or kept up to date."""
+    parts: list[Table | Text] = [_sites(now)]
+    if now.cloud is None:
+        return Group(*parts, Text(f"\ncloud: {now.trouble}", style="yellow"))
+    parts.append(_cloud(now.cloud))
+    parts.append(_workers(now.cloud))
+    if now.cloud.sites:
+        parts.append(_links(now.cloud))
+    return Group(*parts)
+
+
+def _sites(now: Now) -> Table:
+    table = _table(
+        "sites of this machine, and the last minute of their ledgers",
+        *("site", "service", "release", "waiting", "learning"),
+        *("requests", "failed", "p50 s", "p99 s", "kB up", "kB down", "by"),
+    )
+    for site in now.sites:
+        table.add_row(site.id, *_service(site), *_minute(site))
+    return table
+
+
+def _service(site: SiteNow) -> tuple[str, str, str, str]:
+    service = site.service
+    if service is None:
+        return "none", site.shelf or "-", "-", "-"
+    learning = service.learning if service.HasField("learning") else None
+    serves = (
+        f"{service.federation}/{service.release_number}"
+        if service.HasField("release_number")
+        else "-"
+    )
+    doing = (
+        f"{learning.kind}, round {learning.round_number}, step {learning.step} of {learning.steps}"
+        if learning
+        else "-"
+    )
+    return "runs", serves, str(service.waiting), doing
+
+
+def _minute(site: SiteNow) -> tuple[str, ...]:
+    minute = site.minute
+    if minute is None:
+        return ("0", "-", "-", "-", "-", "-", "-")
+    return (
+        str(minute.requests),
+        str(minute.failed),
+        f"{minute.p50_s:.2f}",
+        f"{minute.p99_s:.2f}",
+        f"{minute.bytes_up / 1000:.1f}",
+        f"{minute.bytes_down / 1000:.1f}",
+        minute.modes,
+    )
+
+
+def _cloud(cloud: pb.ShowResponse) -> Text:
+    model = cloud.model or "loading or shutting down"
+    return Text(
+        f"\ncloud: {model}, release {cloud.cloud_release}; admission {cloud.admission}: "
+        f"{cloud.to_cloud} to the cloud, {cloud.to_edge} to their sites, {cloud.shed} shed"
+    )
+
+
+def _workers(cloud: pb.ShowResponse) -> Table:
+    table = _table(
+        "cloud workers",
+        *("worker", "state", "running", "waiting", "promised"),
+        *("ms a token, alone", "each more beside", "restarts"),
+    )
+    for worker in cloud.workers:
+        table.add_row(
+            worker.name,
+            "runs" if worker.alive else "away",
+            str(worker.running),
+            str(worker.waiting),
+            str(worker.promised),
+            f"{1000 * (worker.step_s + worker.row_s):.2f}",
+            f"{1000 * worker.row_s:.2f}",
+            str(worker.restarts),
+        )
+    return table
+
+
+def _links(cloud: pb.ShowResponse) -> Table:
+    table = _table(
+        "sites and links as they advertise themselves",
+        *("site", "link", "RTT ms", "Mbit/s up", "Mbit/s down", "cores", "MB"),
+        *("tokens/s", "waiting", "release", "s ago"),
+    )
+    for shown in cloud.sites:
+        advert = shown.advert
+        link = advert.link if advert.HasField("link") else None
+        table.add_row(
+            advert.site_id,
+            advert.cell,
+            f"{1000 * link.rtt_s:.0f}" if link else "-",
+            megabits(link.up_bytes_s) if link else "-",
+            megabits(link.down_bytes_s) if link else "-",
+            str(advert.cores),
+            f"{advert.memory_mb:,}",
+            f"{advert.tokens_s:.0f}",
+            str(advert.waiting),
+            f"{advert.federation}/{advert.release_number}" if advert.federation else "-",
+            f"{shown.age_s:.0f}",
+            style="dim" if shown.age_s > OLD_S else "",
+        )
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+    return table
