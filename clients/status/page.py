@@ -12,24 +12,42 @@ OLD_S = 60.0  # an advert that is older is shown dim
 
 def page(now: Now) -> Group:
     """Everything, to be printed or kept up to date."""
-    parts: list[Table | Text] = [_sites(now)]
+    parts: list[Table | Text] = [_sites(now), _minutes(now)]
     if now.cloud is None:
         return Group(*parts, Text(f"\ncloud: {now.trouble}", style="yellow"))
     parts.append(_cloud(now.cloud))
     parts.append(_workers(now.cloud))
     if now.cloud.sites:
-        parts.append(_links(now.cloud))
+        parts += [_links(now.cloud), _adverts(now.cloud)]
     return Group(*parts)
 
 
 def _sites(now: Now) -> Table:
-    table = _table(
-        "sites of this machine, and the last minute of their ledgers",
-        *("site", "service", "release", "waiting", "learning"),
-        *("requests", "failed", "p50 s", "p99 s", "kB up", "kB down", "by"),
-    )
+    table = _table("sites of this machine", *("site", "service", "release", "waiting", "learning"))
     for site in now.sites:
-        table.add_row(site.id, *_service(site), *_minute(site))
+        table.add_row(site.id, *_service(site))
+    return table
+
+
+def _minutes(now: Now) -> Table | Text:
+    asked = [(site.id, site.minute) for site in now.sites if site.minute is not None]
+    if not asked:
+        return Text("\nNothing has been asked at these sites in the last minute.")
+    table = _table(
+        "the last minute of their ledgers",
+        *("site", "requests", "failed", "p50 s", "p99 s", "kB up", "kB down", "by"),
+    )
+    for name, minute in asked:
+        table.add_row(
+            name,
+            str(minute.requests),
+            str(minute.failed),
+            f"{minute.p50_s:.2f}",
+            f"{minute.p99_s:.2f}",
+            f"{minute.bytes_up / 1000:.1f}",
+            f"{minute.bytes_down / 1000:.1f}",
+            minute.modes,
+        )
     return table
 
 
@@ -51,21 +69,6 @@ def _service(site: SiteNow) -> tuple[str, str, str, str]:
     return "runs", serves, str(service.waiting), doing
 
 
-def _minute(site: SiteNow) -> tuple[str, ...]:
-    minute = site.minute
-    if minute is None:
-        return ("0", "-", "-", "-", "-", "-", "-")
-    return (
-        str(minute.requests),
-        str(minute.failed),
-        f"{minute.p50_s:.2f}",
-        f"{minute.p99_s:.2f}",
-        f"{minute.bytes_up / 1000:.1f}",
-        f"{minute.bytes_down / 1000:.1f}",
-        minute.modes,
-    )
-
-
 def _cloud(cloud: pb.ShowResponse) -> Text:
     model = cloud.model or "loading or shutting down"
     return Text(
@@ -78,7 +81,7 @@ def _workers(cloud: pb.ShowResponse) -> Table:
     table = _table(
         "cloud workers",
         *("worker", "state", "running", "waiting", "promised"),
-        *("ms a token, alone", "each more beside", "restarts"),
+        *("ms a token", "each more", "restarts"),
     )
     for worker in cloud.workers:
         table.add_row(
@@ -96,9 +99,8 @@ def _workers(cloud: pb.ShowResponse) -> Table:
 
 def _links(cloud: pb.ShowResponse) -> Table:
     table = _table(
-        "sites and links as they advertise themselves",
-        *("site", "link", "RTT ms", "Mbit/s up", "Mbit/s down", "cores", "MB"),
-        *("tokens/s", "waiting", "release", "s ago"),
+        "links, as their sites found them",
+        *("site", "link", "RTT ms", "Mbit/s up", "Mbit/s down", "s ago"),
     )
     for shown in cloud.sites:
         advert = shown.advert
@@ -109,15 +111,34 @@ def _links(cloud: pb.ShowResponse) -> Table:
             f"{1000 * link.rtt_s:.0f}" if link else "-",
             megabits(link.up_bytes_s) if link else "-",
             megabits(link.down_bytes_s) if link else "-",
+            f"{shown.age_s:.0f}",
+            style=_style(shown),
+        )
+    return table
+
+
+def _adverts(cloud: pb.ShowResponse) -> Table:
+    table = _table(
+        "all sites, as they advertise themselves",
+        *("site", "release", "cores", "MB", "tokens/s", "waiting", "s ago"),
+    )
+    for shown in cloud.sites:
+        advert = shown.advert
+        table.add_row(
+            advert.site_id,
+            f"{advert.federation}/{advert.release_number}" if advert.federation else "-",
             str(advert.cores),
             f"{advert.memory_mb:,}",
             f"{advert.tokens_s:.0f}",
             str(advert.waiting),
-            f"{advert.federation}/{advert.release_number}" if advert.federation else "-",
             f"{shown.age_s:.0f}",
-            style="dim" if shown.age_s > OLD_S else "",
+            style=_style(shown),
         )
     return table
+
+
+def _style(shown: pb.SiteShown) -> str:
+    return "dim" if shown.age_s > OLD_S else ""
 
 
 def _table(title: str, *columns: str) -> Table:
