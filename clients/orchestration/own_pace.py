@@ -1,0 +1,89 @@
+"""How long the site's own model will take, from what it was given and how it wrote before.
+
+Enriching, and answering after that, are promised to the cloud in seconds when a request asks to be
+admitted; here is where the seconds come from.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from threading import Lock
+from time import monotonic
+
+from fl.orchestration.batch_server import BatchServer, Pace
+from fl.orchestration.occupancy import Occupancy
+from fl.orchestration.pace_meter import PaceMeter
+from fl.settings import Settings
+
+KEPT = 0.9  # share of what was usual before in what is usual after a text
+
+
+class Work:
+    """One text that is being written; tell what came of it."""
+
+    def __init__(self) -> None:
+        self.tokens = 0  # written; 0 where nothing was
+
+
+class OwnPace:
+    """Of one edge model, for all its sites. For any thread."""
+
+    def __init__(
+        self, settings: Settings, *, rows: int, clock: Callable[[], float] = monotonic
+    ) -> None:
+        """`rows` texts are written together at the most."""
+        asking, its = settings.asking, settings.orchestration
+        self._clock, self._lock, self._names = clock, Lock(), count()
+        belief = Pace(step_s=its.step_ms / 1000, row_s=its.row_ms / 1000, rows=rows)
+        self._meter, self._server = PaceMeter(belief), BatchServer(belief)
+        self._texts = Occupancy()
+        # Until texts show it: most are shorter than they may be.
+        self._enriched, self._answer = 0.75 * asking.enriched_tokens, 0.75 * asking.answer_tokens
+
+    @property
+    def tokens_s(self) -> float:
+        """Tokens a second of a text that is alone."""
+        return 1 / self._meter.pace.token_s(1)
+
+    def ready_s(self) -> float:
+        """Seconds until a short prompt that comes now is enriched."""
+        with self._lock:
+            return self._server.expect(self._clock(), self._enriched)
+
+    def own_s(self) -> float:
+        """Seconds until it is enriched and answered, here."""
+        with self._lock:
+            return self._server.expect(self._clock(), self._enriched + self._answer)
+
+    @contextmanager
+    def enriching(self) -> Iterator[Work]:
+        """A prompt is being enriched, for the block."""
+        with self._writing(self._enriched) as work:
+            yield work
+        if work.tokens:
+            self._enriched = KEPT * self._enriched + (1 - KEPT) * work.tokens
+
+    @contextmanager
+    def answering(self) -> Iterator[Work]:
+        """An answer is being written, for the block."""
+        with self._writing(self._answer) as work:
+            yield work
+        if work.tokens:
+            self._answer = KEPT * self._answer + (1 - KEPT) * work.tokens
+
+    @contextmanager
+    def _writing(self, tokens: float) -> Iterator[Work]:
+        work, name = Work(), str(next(self._names))
+        with self._lock:
+            began = self._clock()
+            self._server.put(began, name, tokens)
+            stay = self._texts.enter(began)
+        try:
+            yield work
+        finally:
+            with self._lock:
+                now = self._clock()
+                self._server.remove(now, name)
+                together = self._texts.leave(now, stay)
+                self._meter.learn(tokens=work.tokens, seconds=now - began, together=together)
+                self._server.pace = self._meter.pace
