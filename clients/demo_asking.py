@@ -43,6 +43,12 @@ def ask_and_show(
             asker: Asker
             if client := living_service(settings, site.id):
                 asker = closing.enter_context(client)
+                if settings.link.profile != "none":
+                    console.print(
+                        f"  {site.id}'s edge service answers, over its own link: it was not "
+                        f"started with link.profile={settings.link.profile} by this command.",
+                        highlight=False,
+                    )
             else:
                 if alone is None:
                     with console.status("getting ready: libraries and the edge model"):
@@ -101,7 +107,7 @@ def _what_left(leaving: Leaving, end: Answered | Ended) -> str:
 
 def _before_it_leaves(console: Console, leaving: Leaving, *, with_card: bool) -> None:
     """What the site wrote, and, where disclosure changed it, what is about to leave."""
-    if with_card:
+    if with_card and leaving.card:
         _line(console, "card", leaving.card)
     console.print()
     _line(console, "short", leaving.short)

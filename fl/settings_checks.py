@@ -3,6 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
+from fl.link.profiles import mistake
 from fl.orchestration.admission import POLICIES
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ def mistakes(s: "Settings") -> list[str]:
             f"compare.timed_sites must be 1 to compare.sites ({s.compare.sites})",
         ),
         (len(s.compare.profiles) >= 1, "compare.profiles must name a link"),
+        *(
+            (not wrong, wrong)
+            for wrong in (
+                mistake(s.link.profile, setting="link.profile"),
+                *(mistake(name, setting="compare.profiles") for name in s.compare.profiles),
+            )
+        ),
         (s.compare.requests >= 1, "compare.requests must be at least 1"),
         (s.compare.split_requests >= 1, "compare.split_requests must be at least 1"),
         (s.routing.price >= 0, "routing.price must be 0 or more"),

@@ -38,8 +38,15 @@ PROFILES: Mapping[str, Profile] = {
 
 def profile(name: str) -> Profile:
     """The profile of this name. Raises SettingsError."""
-    if name not in PROFILES:
-        near = difflib.get_close_matches(name, PROFILES, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise SettingsError(f"link.profile is one of {', '.join(PROFILES)}; found '{name}'.{hint}")
+    if wrong := mistake(name, setting="link.profile"):
+        raise SettingsError(f"{wrong}.")
     return PROFILES[name]
+
+
+def mistake(name: str, *, setting: str) -> str:
+    """What is wrong with a name, as one clause; "" where there is such a profile."""
+    if name in PROFILES:
+        return ""
+    near = difflib.get_close_matches(name, PROFILES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{setting} is one of {', '.join(PROFILES)}, found {name!r}{hint}"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from fl.errors import SettingsError
 from fl.link.line import Line
 from fl.link.profiles import PROFILES, profile
+from fl.settings import load
 
 
 def test_by_hand() -> None:
@@ -42,5 +43,12 @@ def test_order_is_kept_and_nothing_is_faster_than_the_line(
 def test_a_profile_is_found_by_its_name() -> None:
     assert profile("lte").rtt_ms == 50
     assert all(profile(name).name == name for name in PROFILES)
-    with pytest.raises(SettingsError, match="Did you mean 'satellite'"):
+    with pytest.raises(SettingsError, match="did you mean 'satellite'"):
         profile("satelite")
+
+
+def test_settings_with_an_unknown_link_are_refused_before_any_work() -> None:
+    with pytest.raises(SettingsError, match=r"link.profile is one of .* did you mean 'lte'"):
+        load(["link.profile=lta"])
+    with pytest.raises(SettingsError, match=r"compare.profiles is one of .*, found 'foo'"):
+        load(["compare.profiles=[lte,foo]"])
