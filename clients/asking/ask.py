@@ -26,6 +26,7 @@ class Wish:
     top_p: float = 1.0
     seed: int | None = None  # seed
     stop: tuple[str, ...] = field(default=(), repr=False)
+    deadline_s: float | None = None  # orchestration.deadline_s; 0 = none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +113,15 @@ def disclose_and_answer(
     site_id: str,
     started: float,
     wish: Wish = Wish(),
+    request_id: str = "",
+    due: float | None = None,
     on_sent: Callable[[Generation], None] | None = None,
 ) -> Iterator[Leaving | TextPiece | Answered]:
     """The way of an enriched prompt: Leaving, pieces of the answer as they come, Answered.
 
     Nothing leaves before Leaving has been taken. `started` is perf_counter() at the short prompt;
-    `on_sent` gets the running request, which another thread may cancel.
+    `on_sent` gets the running request, which another thread may cancel; at `due`, in
+    perf_counter()'s seconds, it is given up.
     """
     disclosed = disclose(enriched.text, settings.asking)
     leaving = Leaving(card=card, short=short, enriched=enriched, disclosed=disclosed)
@@ -128,7 +132,9 @@ def disclose_and_answer(
     failure: GenerationError | None = None
     bytes_up = bytes_down = 0
     try:
-        with channel.generate(request_of(disclosed, settings, site_id, wish)) as generation:
+        request = request_of(disclosed, settings, site_id, wish, request_id=request_id)
+        left_s = None if due is None else max(0.001, due - perf_counter())
+        with channel.generate(request, timeout_s=left_s) as generation:
             if on_sent is not None:
                 on_sent(generation)
             bytes_up = generation.bytes_up
@@ -194,10 +200,11 @@ def request_of(
     *,
     history: Sequence[Turn] = (),
     plain: bool = False,
+    request_id: str = "",
 ) -> GenerationRequest:
-    """What leaves the site. `history` must be disclosed already."""
+    """What leaves the site. `history` must be disclosed already; "" draws a request id."""
     return GenerationRequest(
-        request_id=uuid.uuid4().hex,
+        request_id=request_id or uuid.uuid4().hex,
         site_id=site_id,
         prompt=disclosed.text,
         history=tuple(history),

@@ -74,14 +74,14 @@ class Generation:
     Leaving its `with` block early gives the request up.
     """
 
-    def __init__(self, channel: "CloudChannel", request: GenerationRequest) -> None:
+    def __init__(
+        self, channel: "CloudChannel", request: GenerationRequest, timeout_s: float
+    ) -> None:
         message = request_to_wire(request)
         self.bytes_up = message.ByteSize()  # of messages, without HTTP/2's own
         self.bytes_down = 0
         self._channel = channel
-        self._call = channel.stub.Generate(
-            message, timeout=channel.timeout_s, metadata=channel.metadata
-        )
+        self._call = channel.stub.Generate(message, timeout=timeout_s, metadata=channel.metadata)
         self._events = events_from_wire(self._messages())
 
     def __iter__(self) -> Iterator[TextPiece | Reply]:
@@ -140,9 +140,9 @@ class CloudChannel:
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self.stub = pb_grpc.GenerationServiceStub(self.grpc)
 
-    def generate(self, request: GenerationRequest) -> Generation:
+    def generate(self, request: GenerationRequest, *, timeout_s: float | None = None) -> Generation:
         """Send a request. Raises GenerationError, here for bad fields, else while iterating."""
-        return Generation(self, request)
+        return Generation(self, request, self.timeout_s if timeout_s is None else timeout_s)
 
     def probe(self, site_id: str, *, padding: int = 0, wanted: int = 0) -> Probed:
         """Send and get so many bytes of nothing, each at most 64 KiB. Raises GenerationError."""

@@ -7,6 +7,7 @@ synergy   enrich here, disclose, answer there (NetGPT)
 auto      as edge, unless the answer's score is too low for what the link would cost: synergy
 """
 
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -22,6 +23,7 @@ from fl.settings import Settings
 from fl.text_stream import before_stop
 
 if TYPE_CHECKING:  # torch is loaded only where a model runs
+    from clients.orchestration.placing import Place, Placing
     from clients.splitting.lower_layers import LowerLayers
     from clients.splitting.split_answer import SplitAnswer
     from clients.writing import Written
@@ -67,6 +69,20 @@ class Asked:
     wish: Wish = field(default_factory=Wish)
     keeps: "Callable[[Written], bool]" = lambda written: True
     when_left: Callable[[Callable[[], object]], None] = lambda give_up: None
+    placing: "Placing | None" = None  # asks the cloud for a place where there is a deadline
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds the request has; 0 for no bound."""
+        wished = self.wish.deadline_s
+        return self.settings.orchestration.deadline_s if wished is None else wished
+
+    @property
+    def wants_place(self) -> bool:
+        """Is the cloud asked for a place?"""
+        in_question = self.mode in ("synergy", "auto")
+        return in_question and self.placing is not None and self.deadline_s > 0
 
 
 def answer_by(asked: Asked) -> Iterator[Event]:
@@ -94,16 +110,47 @@ def _cloud(asked: Asked) -> Iterator[Event]:
 
 
 def _synergy(asked: Asked) -> Iterator[Event]:
-    yield from _sent(asked, *_enriched(asked), mode="synergy")
+    place = _place(asked)
+    card, enriched = _enriched(asked)
+    if _at_the_site(place):
+        yield from _own(asked, card, enriched, asked.here.answer(enriched.text))
+    else:
+        yield from _sent(asked, card, enriched, mode="synergy")
 
 
 def _auto(asked: Asked) -> Iterator[Event]:
+    place = _place(asked)
     card, enriched = _enriched(asked)
     own = asked.here.answer(enriched.text)
     if asked.keeps(own.written):
+        if place is not None:
+            place.give_back()
+        yield from _own(asked, card, enriched, own)
+    elif _at_the_site(place, has_answer=True):
         yield from _own(asked, card, enriched, own)
     else:
         yield from _sent(asked, card, enriched, mode="synergy")
+
+
+def _place(asked: Asked) -> "Place | None":
+    """A place in the cloud is asked for while the site writes; None where nothing is due."""
+    if asked.placing is None or not asked.wants_place:
+        return None
+    return asked.placing.begin(asked.request_id, started=asked.started, deadline_s=asked.deadline_s)
+
+
+def _at_the_site(place: "Place | None", *, has_answer: bool = False) -> bool:
+    """Is it answered here? Raises GenerationError (RESOURCE_EXHAUSTED) where it is shed."""
+    if place is None:
+        return False
+    verdict = place.verdict()
+    if verdict.place == "shed" and not has_answer:
+        raise GenerationError(
+            f"Nobody can answer within the deadline: there is too little {verdict.short_of}. "
+            "Allow more seconds, or try again later.",
+            status="RESOURCE_EXHAUSTED",
+        )
+    return verdict.place != "cloud"
 
 
 def _split(asked: Asked) -> Iterator[Event]:
@@ -216,6 +263,8 @@ def _sent(asked: Asked, card: str, enriched: Enriched, *, mode: str) -> Iterator
         site_id=asked.site_id,
         started=asked.started,
         wish=asked.wish,
+        request_id=asked.request_id,
+        due=asked.started + asked.deadline_s if asked.deadline_s else None,
         on_sent=lambda generation: asked.when_left(generation.cancel),
     ):
         yield replace(event, mode=mode) if isinstance(event, Answered) else event

@@ -34,7 +34,7 @@ class AskingServicer(pb_grpc.AskingServiceServicer):
         try:
             for event in self._corridor.ask(
                 request.short,
-                Wish(),
+                Wish(deadline_s=request.deadline_s if request.HasField("deadline_s") else None),
                 started=started,
                 mode=request.mode,
                 when_left=lambda cancel: _when_left(context, cancel),

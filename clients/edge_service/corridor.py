@@ -7,6 +7,7 @@ short prompt, mode -> what the site does itself (site_part.py) and what leaves i
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from math import inf
 from typing import Protocol
 
 from clients.asking.ask import Answered, Leaving, Wish
@@ -18,6 +19,8 @@ from clients.edge_service.serving import InUse, Serving
 from clients.edge_service.site_part import Enrichment as Enrichment
 from clients.edge_service.site_part import SitePart
 from clients.edge_service.site_part import WhenLeft as WhenLeft
+from clients.orchestration.own_pace import OwnPace
+from clients.orchestration.placing import Placing
 from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import Reply, TextPiece
@@ -57,11 +60,14 @@ class Corridor:
         metrics: ServiceMetrics,
         ledger: RequestLedger,
         router: Callable[[], Chooses],
+        pace: OwnPace,
+        placing: Placing | None,
     ) -> None:
         """`router` gives who decides for auto; it may take a while and raise GenerationError."""
         self.site, self.metrics, self.ledger = site, metrics, ledger
         self._settings, self._channel, self._router = settings, channel, router
-        self._part = SitePart(settings, site, owner=owner, serving=serving)
+        self._placing = placing
+        self._part = SitePart(settings, site, owner=owner, serving=serving, pace=pace)
 
     def in_use(self) -> InUse | None:
         """What people are served with; None before the first release."""
@@ -83,6 +89,7 @@ class Corridor:
                     f"The mode is one of {', '.join(MODES)}.", status="INVALID_ARGUMENT"
                 )
             check_prompt(short)
+            check_deadline(wish)
             with self.ledger.request(self.site.id, mode, short, started=started) as tab:
                 way = _Way(tab, meter, when_left)
                 here = self._part.here(
@@ -102,7 +109,10 @@ class Corridor:
                     wish=wish,
                     keeps=chooser.keeps if chooser else _never,
                     when_left=way.when_left,
+                    placing=self._placing,
                 )
+                if asked.wants_place:
+                    tab.on_the_line()
                 yield from way.walked(_learned(answer_by(asked), chooser))
 
     def enrich(
@@ -181,6 +191,14 @@ def check_prompt(short: str) -> None:
         raise GenerationError(
             f"A short prompt has 1 to {LONGEST_PROMPT} characters, found {len(short)}.",
             status="INVALID_ARGUMENT",
+        )
+
+
+def check_deadline(wish: Wish) -> None:
+    """Raise GenerationError (INVALID_ARGUMENT) for a deadline that is none."""
+    if wish.deadline_s is not None and not 0 <= wish.deadline_s < inf:
+        raise GenerationError(
+            "A deadline is a number of seconds, 0 for no bound.", status="INVALID_ARGUMENT"
         )
 
 

@@ -98,7 +98,11 @@ class Tab:
         """What was shown is about to be sent, unless the site answers by itself."""
         self._left = leaving
         if not self._stays():
-            self._use = self._ledger.line.take()
+            self.on_the_line()
+
+    def on_the_line(self) -> None:
+        """Something of it crosses from now on: what leaves, or the question for a place."""
+        self._use = self._use or self._ledger.line.take()
 
     def piece(self) -> None:
         """Some text of the answer came."""

@@ -21,7 +21,7 @@ from clients.edge_service.hosted_sites import HostedSites, other_sites
 from clients.edge_service.http_backend import EdgeBackend
 from clients.edge_service.http_listener import LARGEST_BODY, http_keys, http_listener
 from clients.edge_service.learning_servicer import LearningServicer
-from clients.edge_service.model_owner import ModelOwner
+from clients.edge_service.model_owner import MOST_TOGETHER, ModelOwner
 from clients.edge_service.process import alone_at, set_by_signals, unless
 from clients.edge_service.release_watch import ReleaseWatch
 from clients.edge_service.request_ledger import RequestLedger
@@ -30,6 +30,10 @@ from clients.edge_service.shared_line import line_to_cloud
 from clients.edge_service.site_routing import SiteRouting, meter_of
 from clients.edge_service.workbench import Workbench
 from clients.learning.failure import keep_failure
+from clients.orchestration.advertising import Advertising, cell_of
+from clients.orchestration.cloud_desk import CloudDesk
+from clients.orchestration.own_pace import OwnPace
+from clients.orchestration.placing import Placing
 from clients.prompts.synthesis import book_path
 from clients.release_channel import ReleaseChannel
 from fl.errors import FederationError, NetGPTError
@@ -115,6 +119,8 @@ def edge_service(
             settings, line=line, count_tokens=lambda text: len(model.token_ids(text)), say=say
         )
         meter = meter_of(settings, channel, line, site.id)
+        pace, desk = OwnPace(settings, rows=MOST_TOGETHER), CloudDesk(channel)
+        cell = cell_of(settings, site.id)
         corridors = {
             one.id: Corridor(
                 settings,
@@ -125,6 +131,8 @@ def edge_service(
                 metrics=metrics,
                 ledger=ledger,
                 router=SiteRouting(settings, one, owner=owner, serving=served, meter=meter).router,
+                pace=pace,
+                placing=Placing(settings, one.id, cell=cell, desk=desk, pace=pace, meter=meter),
             )
             for one, served in [(site, serving), *((s, hosted.serving[s.id]) for s in others)]
         }
@@ -144,9 +152,23 @@ def edge_service(
         watch = ReleaseWatch(
             settings, site, channel=releases, key=key, serving=serving, owner=owner, say=say
         )
+        advertising = Advertising(
+            settings,
+            desk,
+            serving={site.id: serving, **hosted.serving},
+            meter=meter,
+            pace=pace,
+            waiting=lambda: owner.waiting,
+            line=line,
+            say=say,
+        )
         followers = [
             threading.Thread(target=follow, args=(stop,), name=name)
-            for follow, name in ((watch.run, "release watch"), (hosted.run, "hosted sites"))
+            for follow, name in (
+                (watch.run, "release watch"),
+                (hosted.run, "hosted sites"),
+                (advertising.run, "adverts"),
+            )
         ]
         endpoint.start(learning, asking)
         say(f"site {site.id} on {endpoint.address}, release {_name(serving)}")

@@ -13,6 +13,7 @@ from clients.asking.enrichment import Enriched, as_enriched
 from clients.asking.modes import Here, OwnAnswer
 from clients.edge_service.model_owner import ModelOwner
 from clients.edge_service.serving import InUse, Serving
+from clients.orchestration.own_pace import OwnPace
 from clients.place_card import card_text, read_facts
 from clients.splitting.lower_layers import LowerLayers
 from clients.writing import Written
@@ -43,10 +44,16 @@ class SitePart:
     """One site's, for all its requests."""
 
     def __init__(
-        self, settings: Settings, site: Site, *, owner: ModelOwner, serving: Serving
+        self,
+        settings: Settings,
+        site: Site,
+        *,
+        owner: ModelOwner,
+        serving: Serving,
+        pace: OwnPace,
     ) -> None:
         self._settings, self._site = settings, site
-        self._owner, self._serving = owner, serving
+        self._owner, self._serving, self._pace = owner, serving, pace
         self._plain: Adapter | None = None
 
     def in_use(self) -> InUse | None:
@@ -64,12 +71,16 @@ class SitePart:
         """The part of one request. Its calls raise as `enrich` does."""
 
         def enrich(card: str, short: str) -> Enriched:
-            enrichment = self.enrich(short, card=card, when_left=when_left)
+            with self._pace.enriching() as work:
+                enrichment = self.enrich(short, card=card, when_left=when_left)
+                work.tokens = enrichment.enriched.new_tokens
             on_enriched(enrichment)
             return enrichment.enriched
 
         def answer(enriched: str) -> OwnAnswer:
-            own = self._own_answer(enriched, wish, when_left)
+            with self._pace.answering() as work:
+                own = self._own_answer(enriched, wish, when_left)
+                work.tokens = len(own.written.nats)
             on_own(own.written)
             return own
 

@@ -11,7 +11,7 @@ from fl.orchestration.admission import Verdict
 from fl.wire.netgpt.v1 import orchestration_pb2 as pb
 from fl.wire.netgpt.v1 import orchestration_pb2_grpc as pb_grpc
 
-ADVERT_S = 10.0  # an advert that takes longer is given up
+ADVERT_S = 2.0  # an advert that takes longer is given up; the next one comes soon
 
 _PLACES = {pb.PLACE_CLOUD: "cloud", pb.PLACE_EDGE: "edge", pb.PLACE_SHED: "shed"}
 

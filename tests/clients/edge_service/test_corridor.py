@@ -17,10 +17,12 @@ from clients.edge_service.serving import InUse
 from clients.edge_service.shared_line import SharedLine
 from clients.ledger.entry import Entry
 from clients.ledger.journal import entries, ledger_file
+from clients.orchestration.own_pace import OwnPace
 from clients.writing import Written
 from fl.adapter import AdapterSpec
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
+from fl.orchestration.admission import Verdict
 from fl.service_metrics import ServiceMetrics
 from fl.settings import load
 from fl.site import Site
@@ -77,10 +79,12 @@ class Cloud:
     def __init__(self, *script: TextPiece | Reply | GenerationError) -> None:
         self.script = script
         self.requests: list[GenerationRequest] = []
+        self.timeouts: list[float | None] = []
         self.cancelled = 0
 
-    def generate(self, request: GenerationRequest) -> "Cloud":
+    def generate(self, request: GenerationRequest, *, timeout_s: float | None = None) -> "Cloud":
         self.requests.append(request)
+        self.timeouts.append(timeout_s)
         return self
 
     def __enter__(self) -> "Cloud":
@@ -99,6 +103,27 @@ class Cloud:
         self.cancelled += 1
 
 
+class Places:
+    """A Placing, and the Place of every request."""
+
+    def __init__(self) -> None:
+        self.says = Verdict(place="cloud")
+        self.deadlines: list[float] = []
+        self.ids: list[str] = []
+        self.given_back = 0
+
+    def begin(self, request_id: str, *, started: float, deadline_s: float) -> "Places":
+        self.ids.append(request_id)
+        self.deadlines.append(deadline_s)
+        return self
+
+    def verdict(self) -> Verdict:
+        return self.says
+
+    def give_back(self) -> None:
+        self.given_back += 1
+
+
 class World:
     """A corridor and all around it."""
 
@@ -114,6 +139,7 @@ class World:
         release = SimpleNamespace(federation="001", number=1)
         self.in_use: InUse | None = cast(InUse, SimpleNamespace(adapter=None, release=release))
         self.leave: list[Callable[[], object]] = []
+        self.places = Places()
         self.corridor = Corridor(
             settings,
             SITE,
@@ -128,6 +154,8 @@ class World:
                 say=self.said.append,
             ),
             router=lambda: cast(Any, self.chooser),
+            pace=OwnPace(settings, rows=16),
+            placing=cast(Any, self.places),
         )
 
     def ask(

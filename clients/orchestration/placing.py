@@ -1,0 +1,97 @@
+"""Where a request with a deadline is answered: the cloud is asked while the site enriches.
+
+The site waits for the verdict no longer than its own answer could still be in time; then it answers
+by itself. A cloud that is away is a verdict too: the site answers.
+"""
+
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Late
+from threading import Lock, Thread
+from time import perf_counter
+
+from clients.orchestration.cloud_desk import CloudDesk, Question
+from clients.orchestration.own_pace import OwnPace
+from clients.routing.link_meter import LinkMeter
+from fl.errors import GenerationError
+from fl.orchestration.admission import Verdict
+from fl.settings import Settings
+
+AT_THE_SITE = Verdict(place="edge", short_of="link")
+
+
+class Placing:
+    """One site's way to ask. For any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        site_id: str,
+        *,
+        cell: str,
+        desk: CloudDesk,
+        pace: OwnPace,
+        meter: LinkMeter,
+    ) -> None:
+        self._settings, self._site_id, self._cell = settings, site_id, cell
+        self._desk, self._pace, self._meter = desk, pace, meter
+
+    def begin(self, request_id: str, *, started: float, deadline_s: float) -> "Place":
+        """Ask for a place; returns at once. `started` is perf_counter() at the short prompt."""
+        usual, own_s = self._meter.usual, self._pace.own_s()
+        due = started + deadline_s
+        question = Question(
+            request_id=request_id,
+            site_id=self._site_id,
+            cell=self._cell,
+            deadline_s=max(0.001, due - perf_counter()),
+            bytes_up=usual.bytes_up,
+            bytes_down=usual.bytes_down,
+            ready_s=self._pace.ready_s(),
+            own_s=own_s,
+        )
+        kept_s = self._settings.orchestration.slack * deadline_s
+        place = Place(self._desk, question, wait_until=due - kept_s - own_s)
+        Thread(target=place.ask, name="placing", daemon=True).start()
+        return place
+
+
+class Place:
+    """The place of one request."""
+
+    def __init__(self, desk: CloudDesk, question: Question, *, wait_until: float) -> None:
+        self._desk, self._question, self._wait_until = desk, question, wait_until
+        self._said: Future[Verdict] = Future()
+        self._lock = Lock()  # guards the next
+        self._unused = False  # the site has gone on without it
+
+    def ask(self) -> None:
+        """Ask the cloud; the outermost call of a thread."""
+        try:
+            verdict = self._desk.admit(self._question)
+        except GenerationError:
+            verdict = AT_THE_SITE
+        with self._lock:
+            self._said.set_result(verdict)
+            unused = self._unused
+        if unused:
+            self._release(verdict)
+
+    def verdict(self) -> Verdict:
+        """What the cloud says, or that the site cannot wait for it any longer."""
+        try:
+            return self._said.result(timeout=max(0.0, self._wait_until - perf_counter()))
+        except Late:
+            self.give_back()
+            return AT_THE_SITE
+
+    def give_back(self) -> None:
+        """It will not be used, whatever the cloud says."""
+        with self._lock:
+            self._unused = True
+            said = self._said.result() if self._said.done() else None
+        if said is not None:
+            self._release(said)
+
+    def _release(self, verdict: Verdict) -> None:
+        if verdict.place == "cloud":
+            self._desk.release(self._question.site_id, self._question.request_id)
