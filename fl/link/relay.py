@@ -38,13 +38,24 @@ class Relay:
     def __init__(self, target: str, profile: Profile, *, seed: int = 0) -> None:
         """`target` is host:port."""
         self._target = split_address(target, setting="service.address")
-        self._profile, self._seed = profile, seed
+        # One link for all connections, as the users of a cell share one.
+        self._lines = [Line(bytes_per_s=0, delay_s=0, seed=seed + way) for way in (0, 1)]
+        self.change(profile)
         self._up = self._down = 0
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stopping: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
         self.address = ""  # host:port to connect to
+
+    def change(self, profile: Profile) -> None:
+        """Be another link for what comes from now on."""
+        for line, mbit_s in zip(self._lines, (profile.up_mbit_s, profile.down_mbit_s), strict=True):
+            line.change(
+                bytes_per_s=mbit_s * 125_000,
+                delay_s=profile.rtt_ms / 2000,
+                jitter_s=profile.jitter_ms / 1000,
+            )
 
     @property
     def crossed(self) -> Crossed:
@@ -94,16 +105,10 @@ class Relay:
         except OSError:
             writer.close()
             return
-        half = self._profile.rtt_ms / 2000
-        jitter = self._profile.jitter_ms / 1000
-        lines = [
-            Line(bytes_per_s=mbit * 125_000, delay_s=half, jitter_s=jitter, seed=self._seed + way)
-            for way, mbit in enumerate((self._profile.up_mbit_s, self._profile.down_mbit_s))
-        ]
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass_on(reader, far_writer, lines[0], up=True))
-                group.create_task(self._pass_on(far_reader, writer, lines[1], up=False))
+                group.create_task(self._pass_on(reader, far_writer, self._lines[0], up=True))
+                group.create_task(self._pass_on(far_reader, writer, self._lines[1], up=False))
         except* (OSError, asyncio.CancelledError):
             pass  # one side has gone, or the relay ends: the other one learns it by the closing
         finally:

@@ -52,3 +52,14 @@ def test_settings_with_an_unknown_link_are_refused_before_any_work() -> None:
         load(["link.profile=lta"])
     with pytest.raises(SettingsError, match=r"compare.profiles is one of .*, found 'foo'"):
         load(["compare.profiles=[lte,foo]"])
+
+
+def test_a_line_that_changes_keeps_what_is_on_its_way() -> None:
+    line = Line(bytes_per_s=100, delay_s=0.5)
+    assert line.expect(0.0, 100) == pytest.approx(1.5)
+    assert line.arrival(0.0, 100) == pytest.approx(1.5)  # expecting put nothing on it
+    line.change(bytes_per_s=1000, delay_s=0.1)
+    # It begins behind what is being sent, and does not overtake it.
+    assert line.expect(0.0, 100) == pytest.approx(1.0 + 0.1 + 0.1)
+    assert line.arrival(0.0, 100) == pytest.approx(1.5)
+    assert line.arrival(2.0, 100) == pytest.approx(2.2)
