@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -29,6 +29,7 @@ from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
 from fl.wire.netgpt.v1 import releases_pb2, releases_pb2_grpc, split_pb2, split_pb2_grpc
 from server.generation.engine import Engine
 from server.generation.metered import metered
+from server.generation.opening import open_engine
 from server.generation_service import GenerationService
 from server.http_backend import EngineBackend
 from server.release_service import ReleaseService
@@ -44,9 +45,7 @@ from server.service_start import (
     stop_events,
     withdraw,
 )
-
-if TYPE_CHECKING:
-    from server.split_service import SplitService
+from server.split_service import SplitService
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +62,13 @@ Say = Callable[[str], None]
 OpenEngine = Callable[[Settings, Say], Engine]
 
 
-def serve(settings: Settings) -> None:
-    """Run the service until SIGTERM. Raises SettingsError, BaseModelError or GenerationError."""
-    if settings.cloud.model == "none":
-        asyncio.run(_serve(settings, None))
-    else:
-        from server.generation.opening import open_engine  # imports torch
+def serve(settings: Settings, *, tethered: bool = False) -> None:
+    """Run the service until SIGTERM; `tethered` until standard input ends, too.
 
-        asyncio.run(_serve(settings, open_engine))
+    Raises SettingsError, BaseModelError or GenerationError.
+    """
+    generates = settings.cloud.model != "none"
+    asyncio.run(_serve(settings, open_engine if generates else None, tethered=tethered))
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class _Ports:
     http: HttpListener | None
     gateway: Gateway
     generation: GenerationService
-    split: "SplitService | None"  # None for a cloud without a model
+    split: SplitService | None  # None for a cloud without a model
     backend: EngineBackend
     statuses: Any
 
@@ -93,8 +91,8 @@ class _Ports:
             self.split.engine = engine
 
 
-async def _serve(settings: Settings, open_engine: OpenEngine | None) -> None:
-    stop, hurry = stop_events()
+async def _serve(settings: Settings, open_engine: OpenEngine | None, *, tethered: bool) -> None:
+    stop, hurry = stop_events(tethered=tethered)
     said = _Said()
     metrics = ServiceMetrics("cloud")
 
@@ -124,9 +122,9 @@ async def _serve(settings: Settings, open_engine: OpenEngine | None) -> None:
         finally:
             # 3. Drain: refuse new calls, let running ones finish, then end the engine.
             await ports.statuses.enter_graceful_shutdown()
-            withdraw(settings.run_dir / ADDRESS_FILE, ports.address)
+            withdraw(settings.service_dir / ADDRESS_FILE, ports.address)
             if ports.http is not None:
-                withdraw(settings.run_dir / HTTP_FILE, ports.http.url)
+                withdraw(settings.service_dir / HTTP_FILE, ports.http.url)
             ports.put_into_use(None)
             await _drain(ports, settings.service.drain_s, hurry)
             if engine is not None:
@@ -153,7 +151,8 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
     split = None
     if generates:
         pb_grpc.add_GenerationServiceServicer_to_server(generation, server)
-        split = _split_service(settings, metrics, server)
+        split = SplitService(settings.split.requests, metrics.refused)
+        split_pb2_grpc.add_SplitServiceServicer_to_server(split, server)
         names += [GENERATION, SPLIT]
     reflection.enable_server_reflection(names, server)
     http = _http_listener(settings, keys)
@@ -174,16 +173,6 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
             http.stop()
         raise
     return _Ports(server, address, http, gateway, generation, split, backend, statuses)
-
-
-def _split_service(
-    settings: Settings, metrics: ServiceMetrics, server: grpc.aio.Server
-) -> "SplitService":
-    from server.split_service import SplitService  # imports torch
-
-    split = SplitService(settings.split.requests, metrics.refused)
-    split_pb2_grpc.add_SplitServiceServicer_to_server(split, server)
-    return split
 
 
 def _http_listener(settings: Settings, keys: ApiKeys) -> HttpListener | None:
@@ -217,10 +206,10 @@ class _Said:
 
 def _tell(settings: Settings, ports: _Ports, said: _Said) -> None:
     """Write down where the service is, and say so."""
-    publish(settings.run_dir / ADDRESS_FILE, ports.address)
+    publish(settings.service_dir / ADDRESS_FILE, ports.address)
     lines = [f"netgpt.v1 on {ports.address}"]
     if ports.http is not None:
-        publish(settings.run_dir / HTTP_FILE, ports.http.url)
+        publish(settings.service_dir / HTTP_FILE, ports.http.url)
         lines.append(f"openai on {ports.http.url}/v1")
     said.begin(*lines)
 
