@@ -12,12 +12,16 @@ def open_engine(settings: Settings, say: Say) -> Engine:
     """The engine of engine.kind; `say` gets a line for the operator, now and at each new release.
 
     Raises BaseModelError where there is no sound model, ReleaseError for a damaged release,
-    GenerationError where a remote engine does not answer.
+    GenerationError where a remote engine or a worker does not answer.
     """
     if settings.engine.kind == "remote":
         from server.generation.remote import open_engine as open_remote
 
         return open_remote(settings)
+    if settings.engine.kind == "workers":
+        from server.generation.workers.opening import open_workers
+
+        return open_workers(settings, say)
     from server.generation.open_embedded import open_embedded  # imports torch
 
     return open_embedded(settings, say)

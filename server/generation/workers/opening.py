@@ -1,0 +1,45 @@
+"""The pool of workers that the settings ask for, ready to answer."""
+
+from collections.abc import Callable
+
+from fl.settings import Settings
+from fl.wire.address import require_loopback
+from server.generation.workers.grpc_line import GrpcLine
+from server.generation.workers.placing import Place, least_wait
+from server.generation.workers.pool import WorkerPool
+from server.generation.workers.processes import WorkerProcesses
+from server.generation.workers.watch import Watch
+from server.generation.workers.whereabouts import Elsewhere, Whereabouts
+
+FIRST_S = 10.0  # for one of the workers that are said to run already
+
+Say = Callable[[str], None]
+
+
+def open_workers(settings: Settings, say: Say, *, place: Place = least_wait) -> WorkerPool:
+    """Start or find the workers and wait for them.
+
+    Raises SettingsError for an address beyond this machine, GenerationError where a worker ends
+    instead of serving, or none answers.
+    """
+    engine = settings.engine
+    starts = isinstance(engine.workers, int)
+    whereabouts: Whereabouts
+    if starts:
+        whereabouts = WorkerProcesses(settings)
+    else:
+        for address in engine.workers:
+            require_loopback(address, setting="engine.workers")
+        whereabouts = Elsewhere(engine.workers)
+    watch = Watch(
+        whereabouts,
+        lambda address: GrpcLine(address, patience_s=engine.silence_s),
+        say,
+        silence_s=engine.silence_s,
+    )
+    try:
+        watch.find(all_of_them=starts, within_s=None if starts else FIRST_S)
+    except BaseException:
+        watch.close()
+        raise
+    return WorkerPool(watch, engine, settings.service, place=place)
