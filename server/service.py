@@ -91,7 +91,9 @@ class _Ports:
             self.split.engine = engine
 
 
-async def _serve(settings: Settings, open_engine: OpenEngine | None, *, tethered: bool) -> None:
+async def _serve(
+    settings: Settings, open_engine: OpenEngine | None, *, tethered: bool = False
+) -> None:
     stop, hurry = stop_events(tethered=tethered)
     said = _Said()
     metrics = ServiceMetrics("cloud")

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 
+from fl.errors import SettingsError
 from fl.settings import Settings
-from fl.wire.address import require_loopback
+from fl.wire.address import is_loopback, split_address
 from server.generation.workers.grpc_line import GrpcLine
 from server.generation.workers.placing import Place, least_wait
 from server.generation.workers.pool import WorkerPool
 from server.generation.workers.processes import WorkerProcesses
 from server.generation.workers.watch import Watch
 from server.generation.workers.whereabouts import Elsewhere, Whereabouts
-
-FIRST_S = 10.0  # for one of the workers that are said to run already
 
 Say = Callable[[str], None]
 
@@ -29,7 +28,7 @@ def open_workers(settings: Settings, say: Say, *, place: Place = least_wait) -> 
         whereabouts = WorkerProcesses(settings)
     else:
         for address in engine.workers:
-            require_loopback(address, setting="engine.workers")
+            _require_this_machine(address)
         whereabouts = Elsewhere(engine.workers)
     watch = Watch(
         whereabouts,
@@ -38,8 +37,16 @@ def open_workers(settings: Settings, say: Say, *, place: Place = least_wait) -> 
         silence_s=engine.silence_s,
     )
     try:
-        watch.find(all_of_them=starts, within_s=None if starts else FIRST_S)
+        watch.find(all_of_them=starts, within_s=None if starts else engine.silence_s)
     except BaseException:
         watch.close()
         raise
     return WorkerPool(watch, engine, settings.service, place=place)
+
+
+def _require_this_machine(address: str) -> None:
+    if not is_loopback(split_address(address, setting="engine.workers")[0]):
+        raise SettingsError(
+            f"engine.workers {address!r} is not on this machine; expected a loopback host:port. "
+            "Bring a worker of another host here by a tunnel, for instance with ssh -L."
+        )

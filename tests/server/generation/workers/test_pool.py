@@ -184,6 +184,9 @@ def test_cancelling_reaches_the_worker_and_frees_the_place() -> None:
     ticket = made.pool.submit(wanted(), waits.put)
     ticket.cancel()  # while no worker is up
     assert waits.end()[1].finish_reason == "cancelled"  # type: ignore[union-attr]
+    with pytest.raises(GenerationError, match="mode=split") as refused:
+        made.pool.language_model()
+    assert refused.value.status == "UNIMPLEMENTED"
     made.pool.close()  # ends who still runs
     assert second.end()[1].finish_reason == "cancelled"  # type: ignore[union-attr]
     made.pool.close()
