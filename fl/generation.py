@@ -27,6 +27,8 @@ class GenerationRequest:
     top_p: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = field(default=(), repr=False)  # the answer ends before any of these
+    # Token ids that the answer begins with: written before, by an engine that could not go on.
+    written: tuple[int, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,9 @@ class TextPiece:
     """Some more text of the answer."""
 
     text: str
+    # Tokens written since the last piece; () where nobody says. The text of all of them so far
+    # begins with the pieces so far, and what is longer was held back (fl/text_stream.py).
+    token_ids: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

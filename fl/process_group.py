@@ -47,8 +47,10 @@ class _Member:
         environment: Mapping[str, str],
         log_file: Path,
         longest_pause_s: float,
+        tethered: bool,
     ) -> None:
         self.command, self.environment, self.log_file = command, environment, log_file
+        self.tethered = tethered
         self.longest_pause_s = longest_pause_s
         self.started = time.monotonic()
         self.pause_s = _FIRST_PAUSE_S
@@ -61,13 +63,19 @@ class _Member:
             return subprocess.Popen(
                 self.command,
                 env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if self.tethered else subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the verb alone, which ends them in order
             )
 
+    def let_go(self) -> None:
+        """Its standard input ends."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
     def start_again(self) -> None:
+        self.let_go()
         self.started, self.again_at = time.monotonic(), None
         self.process = self._spawn()
 
@@ -101,15 +109,19 @@ class ProcessGroup:
         environment: Mapping[str, str] | None = None,
         *,
         longest_pause_s: float = 30.0,
+        tethered: bool = False,
     ) -> None:
         """Start a process; its output goes to logs/<name>.log.
 
         One that keeps dying waits longer each time before it is started again, so long at the most.
+        The standard input of a `tethered` one ends when this process does, however it does.
         """
         given = dict(os.environ if environment is None else environment)
         marks = [*filter(None, given.get(MARKS, "").split(";")), self._mark, self._own(name)]
         given[MARKS] = ";".join(marks)
-        self._members[name] = _Member(command, given, self.log_file(name), longest_pause_s)
+        self._members[name] = _Member(
+            command, given, self.log_file(name), longest_pause_s, tethered
+        )
 
     def log_file(self, name: str) -> Path:
         """Where a process writes."""
@@ -128,6 +140,10 @@ class ProcessGroup:
     def alive(self, name: str) -> bool:
         """Is it running?"""
         return self._members[name].process.poll() is None
+
+    def kill(self, name: str) -> None:
+        """End a process that does not react, at once; `ended` tells of it as of any other."""
+        self._members[name].process.kill()
 
     def ended(self) -> list[Ended]:
         """Processes that have ended since the last call, with whatever they left behind ended too.
@@ -171,6 +187,7 @@ class ProcessGroup:
             kill_marked(mark)
             for member in members:
                 member.process.wait()
+                member.let_go()
             if not name:
                 shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -1,10 +1,14 @@
 """What a service counts, as Prometheus reads it. Names and numbers only, never a text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+# By the last part of its name: the figure of each.
+FiguresBy = Mapping[str, Mapping[str, float]]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -53,6 +57,10 @@ class ServiceMetrics:
             )
             gauge.set_function(value)
 
+    def gauges_by(self, label: str, values: Callable[[], FiguresBy]) -> None:
+        """Figures of several of a kind, which `label` tells apart; all are looked up together."""
+        self._registry.register(_Labelled(self._prefix, label, values))
+
     def refused(self, reason: str) -> None:
         """A request was refused; `reason` is a gRPC status name."""
         self._refusals.labels(reason=reason.lower()).inc()
@@ -75,6 +83,22 @@ class ServiceMetrics:
             self._first.observe(first_s)
             if written > 1:
                 self._each.observe(rest_s / (written - 1))
+
+
+class _Labelled:
+    """What the registry asks for figures with a label."""
+
+    def __init__(self, prefix: str, label: str, values: Callable[[], FiguresBy]) -> None:
+        self._prefix, self._label, self._values = prefix, label, values
+
+    def collect(self) -> Iterator[Metric]:
+        for name, figures in self._values().items():
+            family = GaugeMetricFamily(
+                f"{self._prefix}_{name}", name.replace("_", " ").capitalize(), labels=[self._label]
+            )
+            for each, value in figures.items():
+                family.add_metric([each], value)
+            yield family
 
 
 class Meter:

@@ -124,6 +124,11 @@ class Settings:
         """Folder of this name and seed: sites, federations, study."""
         return self.var_dir / f"{self.name}-{self.seed}"
 
+    @property
+    def service_dir(self) -> Path:
+        """Folder where a running cloud service notes its addresses."""
+        return resolve(self.service.folder) if self.service.folder else self.run_dir
+
 
 def home() -> Path:
     """The project folder: $NETGPT_HOME, else where the package is installed from, else here.

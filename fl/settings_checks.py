@@ -139,9 +139,15 @@ def mistakes(s: "Settings") -> list[str]:
         (s.service.requests_per_minute >= 0, "service.requests_per_minute must be 0 or more"),
         (s.edge.requests_per_minute >= 0, "edge.requests_per_minute must be 0 or more"),
         (
-            s.engine.kind in ("embedded", "remote"),
-            f"engine.kind is embedded or remote, found {s.engine.kind!r}",
+            s.engine.kind in ("embedded", "remote", "workers"),
+            f"engine.kind is embedded, remote or workers, found {s.engine.kind!r}",
         ),
+        (
+            _are_workers(s.engine.workers),
+            "engine.workers is how many, 1 or more, or a list of host:port, each once, found "
+            f"{s.engine.workers!r}",
+        ),
+        (s.engine.silence_s > 0, "engine.silence_s must be above 0"),
         (
             s.engine.weights in ("float32", "bfloat16", "int8"),
             f"engine.weights is float32, bfloat16 or int8, found {s.engine.weights!r}",
@@ -151,7 +157,7 @@ def mistakes(s: "Settings") -> list[str]:
         (s.engine.cache_tokens >= 16, "engine.cache_tokens must be at least 16"),
         (s.engine.step_tokens >= 1, "engine.step_tokens must be at least 1"),
         (
-            s.engine.kind == "embedded" or s.engine.url.startswith(("http://", "https://")),
+            s.engine.kind != "remote" or s.engine.url.startswith(("http://", "https://")),
             f"engine.url is http://... or https://... for engine.kind=remote, found "
             f"{s.engine.url!r}",
         ),
@@ -191,3 +197,10 @@ def mistakes(s: "Settings") -> list[str]:
             (shape.vocabulary >= 300, f"foundation.{part}.vocabulary must be at least 300")
         )
     return [text for ok, text in checks if not ok]
+
+
+def _are_workers(found: object) -> bool:
+    if isinstance(found, list):
+        named = all(isinstance(each, str) and ":" in each for each in found)
+        return named and len(set(found)) == len(found) >= 1
+    return isinstance(found, int) and not isinstance(found, bool) and found >= 1

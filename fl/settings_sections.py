@@ -1,6 +1,7 @@
 """The sections of the settings as frozen values; configs/base.yaml says what each key means."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,7 @@ class ServiceSettings:
     api_keys: str
     requests_per_minute: int
     client_certificates: bool
+    folder: str
     queue: int
     queue_tokens: int
     max_prompt_tokens: int
@@ -176,6 +178,8 @@ class EngineSettings:
     model: str
     api: str
     timeout_s: float
+    workers: Any  # int, or a list of host:port
+    silence_s: float
 
 
 @dataclass(frozen=True, kw_only=True)

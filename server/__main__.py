@@ -113,16 +113,22 @@ def cloud(
 
 
 @app.command()
-def serve(arguments: Arguments = None) -> None:
+def serve(
+    arguments: Arguments = None,
+    tethered: Annotated[
+        bool, typer.Option("--tethered", help="Also end when standard input ends.")
+    ] = False,
+) -> None:
     """Answer enriched prompts until SIGTERM or Ctrl-C: gRPC netgpt.v1 on service.address.
 
     Reads the cloud model of `foundation` (or cloud.model). Writes its address into
-    var/NAME-SEED/service.address while it runs.
+    var/NAME-SEED/service.address while it runs. With engine.kind=workers it starts engine.workers
+    services like itself and spreads the requests over them.
     """
     settings = _settings(arguments)
     from server.service import serve as serve_until_stopped
 
-    serve_until_stopped(settings)
+    serve_until_stopped(settings, tethered=tethered)
 
 
 @app.command()

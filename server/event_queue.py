@@ -23,13 +23,15 @@ async def joined(events: "asyncio.Queue[Event]") -> AsyncIterator[Event]:
     while True:
         event = await events.get()
         texts: list[str] = []
+        token_ids: list[int] = []
         while isinstance(event, TextPiece):
             texts.append(event.text)
+            token_ids += event.token_ids
             if events.empty():
                 break
             event = events.get_nowait()
         if texts:
-            yield TextPiece(text="".join(texts))
+            yield TextPiece(text="".join(texts), token_ids=tuple(token_ids))
         if not isinstance(event, TextPiece):
             yield event
             if isinstance(event, Reply | GenerationError):

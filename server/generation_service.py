@@ -12,7 +12,7 @@ from fl.wire.codec import event_to_wire, request_from_wire, started_to_wire
 from fl.wire.netgpt.v1 import generation_pb2 as pb
 from fl.wire.netgpt.v1 import generation_pb2_grpc as pb_grpc
 from server.event_queue import hand_over, joined
-from server.generation.engine import Engine, Event
+from server.generation.engine import Engine, Event, Load
 
 MOST_PADDING = 65_536  # bytes of a probe, each way
 
@@ -43,7 +43,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
             async for event in joined(events):
                 if isinstance(event, GenerationError):
                     raise event
-                yield event_to_wire(event)
+                yield event_to_wire(event, tokens=request.tokens)
         finally:  # also when the caller left or its deadline passed
             ticket.cancel()
 
@@ -58,13 +58,27 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
             )
         load = self.engine.load
         return pb.ProbeResponse(
-            padding=bytes(request.wanted_bytes), running=load.running, waiting=load.waiting
+            padding=bytes(request.wanted_bytes),
+            running=load.running,
+            waiting=load.waiting,
+            about=_about(self.engine, load) if request.about else None,
         )
 
     def _admitted(self, request: pb.GenerateRequest) -> tuple[Engine, GenerationRequest]:
         if self.engine is None:
             raise _away()
         return self.engine, request_from_wire(request)
+
+
+def _about(engine: Engine, load: Load) -> pb.About:
+    return pb.About(
+        model_name=engine.model_name,
+        model_fingerprint=engine.model_fingerprint,
+        release=engine.release,
+        waiting_tokens=load.waiting_tokens,
+        cache_tokens=load.cache_tokens,
+        cache_limit=load.cache_limit,
+    )
 
 
 def _away() -> GenerationError:

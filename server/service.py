@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -36,10 +36,12 @@ from fl.wire.netgpt.v1 import (
 )
 from server.generation.engine import Engine
 from server.generation.metered import metered
+from server.generation.opening import open_engine
+from server.generation.workers.placing import Place
 from server.generation_service import GenerationService
 from server.http_backend import EngineBackend
 from server.orchestration.book import Book
-from server.orchestration.booked import booked
+from server.orchestration.booked import Booked, BookPlace, booked
 from server.orchestration.orchestration_service import OrchestrationService
 from server.release_service import ReleaseService
 from server.service_errors import StatusInterceptor
@@ -54,9 +56,7 @@ from server.service_start import (
     stop_events,
     withdraw,
 )
-
-if TYPE_CHECKING:
-    from server.split_service import SplitService
+from server.split_service import SplitService
 
 log = logging.getLogger(__name__)
 
@@ -71,17 +71,16 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 Say = Callable[[str], None]
-OpenEngine = Callable[[Settings, Say], Engine]
+OpenEngine = Callable[[Settings, Say, Place], Engine]
 
 
-def serve(settings: Settings) -> None:
-    """Run the service until SIGTERM. Raises SettingsError, BaseModelError or GenerationError."""
-    if settings.cloud.model == "none":
-        asyncio.run(_serve(settings, None))
-    else:
-        from server.generation.opening import open_engine  # imports torch
+def serve(settings: Settings, *, tethered: bool = False) -> None:
+    """Run the service until SIGTERM; `tethered` until standard input ends, too.
 
-        asyncio.run(_serve(settings, open_engine))
+    Raises SettingsError, BaseModelError or GenerationError.
+    """
+    generates = settings.cloud.model != "none"
+    asyncio.run(_serve(settings, open_engine if generates else None, tethered=tethered))
 
 
 @dataclass(frozen=True)
@@ -93,20 +92,23 @@ class _Ports:
     http: HttpListener | None
     gateway: Gateway
     generation: GenerationService
-    split: "SplitService | None"  # None for a cloud without a model
+    split: SplitService | None  # None for a cloud without a model
     book: Book
+    orchestration: OrchestrationService
     backend: EngineBackend
     statuses: Any
 
-    def put_into_use(self, engine: Engine | None) -> None:
+    def put_into_use(self, engine: Booked | None) -> None:
         """Answer with this engine from now on; None refuses."""
-        self.generation.engine = self.backend.engine = engine
+        self.generation.engine = self.backend.engine = self.orchestration.engine = engine
         if self.split is not None:
             self.split.engine = engine
 
 
-async def _serve(settings: Settings, open_engine: OpenEngine | None) -> None:
-    stop, hurry = stop_events()
+async def _serve(
+    settings: Settings, open_engine: OpenEngine | None, *, tethered: bool = False
+) -> None:
+    stop, hurry = stop_events(tethered=tethered)
     said = _Said()
     metrics = ServiceMetrics("cloud")
 
@@ -119,14 +121,15 @@ async def _serve(settings: Settings, open_engine: OpenEngine | None) -> None:
             await _set_health(ports, _NOT_SERVING, health.OVERALL_HEALTH, GENERATION)
         await ports.server.start()
         await _set_health(ports, _SERVING, RELEASES)
-        engine: Engine | None = None
+        engine: Booked | None = None
         try:
             # 2. Load and probe the model on a thread, then serve.
             if ports.http is not None:
                 await asyncio.to_thread(ports.http.start, ports.gateway)
             if open_engine is not None:
-                opened = await asyncio.to_thread(open_engine, settings, said)
-                engine = metered(booked(opened, ports.book), metrics)
+                place = BookPlace(ports.book)
+                opened = await asyncio.to_thread(open_engine, settings, said, place)
+                engine = booked(metered(opened, metrics), ports.book, pool=opened)
             if not stop.is_set():
                 ports.put_into_use(engine)
                 ports.gateway.ready = True
@@ -137,9 +140,9 @@ async def _serve(settings: Settings, open_engine: OpenEngine | None) -> None:
         finally:
             # 3. Drain: refuse new calls, let running ones finish, then end the engine.
             await ports.statuses.enter_graceful_shutdown()
-            withdraw(settings.run_dir / ADDRESS_FILE, ports.address)
+            withdraw(settings.service_dir / ADDRESS_FILE, ports.address)
             if ports.http is not None:
-                withdraw(settings.run_dir / HTTP_FILE, ports.http.url)
+                withdraw(settings.service_dir / HTTP_FILE, ports.http.url)
             ports.put_into_use(None)
             await _drain(ports, settings.service.drain_s, hurry)
             if engine is not None:
@@ -162,14 +165,14 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
     releases_pb2_grpc.add_ReleaseServiceServicer_to_server(ReleaseService(settings), server)
     names = [RELEASES, health.SERVICE_NAME, reflection.SERVICE_NAME]
     generation, book = GenerationService(metrics.refused), Book(settings)
+    orchestration = OrchestrationService(book)
     backend = EngineBackend(generates=generates)
     split = None
     if generates:
         pb_grpc.add_GenerationServiceServicer_to_server(generation, server)
-        split = _split_service(settings, metrics, server)
-        orchestration_pb2_grpc.add_OrchestrationServiceServicer_to_server(
-            OrchestrationService(book, lambda: generation.engine), server
-        )
+        split = SplitService(settings.split.requests, metrics.refused)
+        split_pb2_grpc.add_SplitServiceServicer_to_server(split, server)
+        orchestration_pb2_grpc.add_OrchestrationServiceServicer_to_server(orchestration, server)
         names += [GENERATION, SPLIT, ORCHESTRATION]
     reflection.enable_server_reflection(names, server)
     http = _http_listener(settings, keys)
@@ -189,17 +192,9 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
         if http is not None:
             http.stop()
         raise
-    return _Ports(server, address, http, gateway, generation, split, book, backend, statuses)
-
-
-def _split_service(
-    settings: Settings, metrics: ServiceMetrics, server: grpc.aio.Server
-) -> "SplitService":
-    from server.split_service import SplitService  # imports torch
-
-    split = SplitService(settings.split.requests, metrics.refused)
-    split_pb2_grpc.add_SplitServiceServicer_to_server(split, server)
-    return split
+    return _Ports(
+        server, address, http, gateway, generation, split, book, orchestration, backend, statuses
+    )
 
 
 def _http_listener(settings: Settings, keys: ApiKeys) -> HttpListener | None:
@@ -233,10 +228,10 @@ class _Said:
 
 def _tell(settings: Settings, ports: _Ports, said: _Said) -> None:
     """Write down where the service is, and say so."""
-    publish(settings.run_dir / ADDRESS_FILE, ports.address)
+    publish(settings.service_dir / ADDRESS_FILE, ports.address)
     lines = [f"netgpt.v1 on {ports.address}"]
     if ports.http is not None:
-        publish(settings.run_dir / HTTP_FILE, ports.http.url)
+        publish(settings.service_dir / HTTP_FILE, ports.http.url)
         lines.append(f"openai on {ports.http.url}/v1")
     said.begin(*lines)
 

@@ -1,7 +1,9 @@
 """What a service needs before it can serve: signals, limits, a port, and a note of its address."""
 
 import asyncio
+import os
 import signal
+import sys
 from pathlib import Path
 
 import grpc
@@ -13,20 +15,32 @@ from fl.settings import Settings
 from fl.wire.address import credentials_to_listen, join_address, split_address
 from fl.wire.credentials import CA_CRT, SERVER_CRT, SERVER_KEY
 
-# In settings.run_dir, while the service runs.
+# In settings.service_dir, while the service runs.
 ADDRESS_FILE = "service.address"
 HTTP_FILE = "service.http"
 
 
-def stop_events() -> tuple[asyncio.Event, asyncio.Event]:
-    """Events that the first and the second SIGTERM or SIGINT set."""
+def stop_events(*, tethered: bool = False) -> tuple[asyncio.Event, asyncio.Event]:
+    """Events that the first and the second SIGTERM or SIGINT set.
+
+    With `tethered` the end of standard input sets both: who would read the answers is no more.
+    """
+    loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def arrived() -> None:
         (hurry if stop.is_set() else stop).set()
 
+    def read() -> None:
+        if not os.read(sys.stdin.fileno(), 1024):
+            loop.remove_reader(sys.stdin.fileno())
+            stop.set()
+            hurry.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, arrived)
+        loop.add_signal_handler(number, arrived)
+    if tethered:
+        loop.add_reader(sys.stdin.fileno(), read)
     return stop, hurry
 
 

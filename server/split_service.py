@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -11,7 +12,10 @@ from fl.wire.codec import check_request
 from fl.wire.netgpt.v1 import split_pb2 as pb
 from fl.wire.netgpt.v1 import split_pb2_grpc as pb_grpc
 from server.generation.engine import Engine
-from server.generation.split import Split, SplitPlaces
+from server.generation.split_places import SplitPlaces
+
+if TYPE_CHECKING:
+    from server.generation.split import Split
 
 Context = grpc.aio.ServicerContext[pb.RunRequest, pb.RunResponse]
 _PROMPT = "-"  # stands where a request has its prompt: here none travels
@@ -48,7 +52,7 @@ class SplitService(pb_grpc.SplitServiceServicer):
         finally:
             self._places.leave()
 
-    def _begun(self, request: pb.RunRequest) -> Split:
+    def _begun(self, request: pb.RunRequest) -> "Split":
         """The request's split; it has taken a place."""
         begin, wanted = request.begin, _wanted(request)
         if self.engine is None:
@@ -62,6 +66,8 @@ class SplitService(pb_grpc.SplitServiceServicer):
                 f"({model.fingerprint[:12]}, release {model.release}).",
                 status="FAILED_PRECONDITION",
             )
+        from server.generation.split import Split  # imports torch; the model has, too
+
         self._places.take()
         try:
             return Split(model, wanted, first=begin.layers, numbers=begin.numbers)
@@ -87,7 +93,7 @@ def _wanted(request: pb.RunRequest) -> GenerationRequest:
     return wanted
 
 
-def _finished(split: Split) -> pb.SplitFinished:
+def _finished(split: "Split") -> pb.SplitFinished:
     return pb.SplitFinished(
         finish_reason=split.finish_reason,
         prompt_tokens=split.prompt_tokens,

@@ -31,6 +31,7 @@ _GRPC = (
     "clients.edge_service",
     "server.service",
     "server.generation_service",
+    "server.generation.workers.grpc_line",
     "server.release_service",
     "server.split_service",
 )

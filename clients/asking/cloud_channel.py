@@ -55,7 +55,7 @@ _ERROR_ID = re.compile(r"\berror ([0-9a-f]{12})\b")
 
 def service_address(settings: Settings) -> str:
     """Where this run's service listens: as it wrote down itself, else as configured."""
-    file = settings.run_dir / ADDRESS_FILE
+    file = settings.service_dir / ADDRESS_FILE
     return file.read_text().strip() if file.is_file() else settings.service.address
 
 

@@ -12,7 +12,7 @@ Two poorer ways are here to be compared with: one sees only the computing and ta
 was when it was first seen, idle; one sees only the link and takes the workers as idle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import inf, isinf
 
@@ -133,16 +133,22 @@ class Admission:
         """Seconds that may be expected for a request that has so many."""
         return (1 - self._slack) * deadline_s
 
-    def come(self, now: float, request_id: str, tokens: float) -> str | None:
+    def come(
+        self, now: float, request_id: str, tokens: float, *, among: Collection[str] | None = None
+    ) -> str | None:
         """A request is here: the worker it was promised to, else the one that is soonest through.
 
-        So it is for one that nobody announced, and for one whose worker has gone. None while there
-        is no worker.
+        So it is for one that nobody announced, and for one whose worker has gone or is not `among`
+        those that can take it now. None while there is no worker.
         """
+        could = self._workers.keys() if among is None else self._workers.keys() & set(among)
         if (promised := self._at.get(request_id)) is not None:
-            self._workers[promised].begin(now, request_id)
-            return promised
-        expected = [(s.expect(now, tokens), name) for name, s in self._workers.items()]
+            if promised in could:
+                self._workers[promised].begin(now, request_id)
+                return promised
+            self._workers[promised].remove(now, request_id)
+            del self._at[request_id]
+        expected = [(self._workers[name].expect(now, tokens), name) for name in could]
         if not expected:
             return None
         worker = min(expected)[1]

@@ -39,6 +39,7 @@ def request_to_wire(request: GenerationRequest) -> pb.GenerateRequest:
         stop=request.stop,
         plain=request.plain,
         history=[pb.Turn(role=turn.role, content=turn.content) for turn in request.history],
+        written=request.written,
     )
 
 
@@ -55,6 +56,7 @@ def request_from_wire(message: pb.GenerateRequest) -> GenerationRequest:
         stop=tuple(message.stop),
         plain=message.plain,
         history=tuple(Turn(role=turn.role, content=turn.content) for turn in message.history),
+        written=tuple(message.written),
     )
     check_request(request)
     return request
@@ -100,6 +102,10 @@ def check_request(request: GenerationRequest) -> None:
             f"history must be valid Unicode said by {', '.join(ROLES)}",
         ),
         (not (request.plain and request.history), "a plain prompt has no history"),
+        (
+            all(0 <= token_id <= INT32_MAX for token_id in request.written),
+            "written must be token ids, 0 or more",
+        ),
     ]
     problems = [text for holds, text in checks if not holds]
     if problems:
@@ -114,10 +120,14 @@ def started_to_wire(model_fingerprint: str, release: str) -> pb.GenerateResponse
     return pb.GenerateResponse(started=started)
 
 
-def event_to_wire(event: TextPiece | Reply) -> pb.GenerateResponse:
-    """A later message of a stream. The reply's text is left out: the pieces already carried it."""
+def event_to_wire(event: TextPiece | Reply, *, tokens: bool = False) -> pb.GenerateResponse:
+    """A later message of a stream; with `tokens` a piece says which it is the text of.
+
+    The reply's text is left out: the pieces already carried it.
+    """
     if isinstance(event, TextPiece):
-        return pb.GenerateResponse(piece=pb.Piece(text=event.text))
+        token_ids = event.token_ids if tokens else ()
+        return pb.GenerateResponse(piece=pb.Piece(text=event.text, token_ids=token_ids))
     return pb.GenerateResponse(
         finished=pb.Finished(
             finish_reason=_REASON_TO_WIRE[event.finish_reason],
@@ -147,7 +157,7 @@ def events_from_wire(messages: Iterable[pb.GenerateResponse]) -> Iterator[TextPi
             started = message.started
         elif kind == "piece" and _begun(started):
             pieces.append(message.piece.text)
-            yield TextPiece(text=message.piece.text)
+            yield TextPiece(text=message.piece.text, token_ids=tuple(message.piece.token_ids))
         elif kind == "finished" and _begun(started):
             finished = message.finished
         else:

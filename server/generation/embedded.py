@@ -25,7 +25,7 @@ from fl.text_stream import TextStream
 from server.generation.engine import Deliver, Load
 from server.generation.job import Job
 from server.generation.loading import LanguageModel
-from server.generation.request_limits import most_new_tokens, prompt_ids
+from server.generation.request_limits import check_written, most_new_tokens, prompt_ids
 from server.generation.running import Running
 from server.generation.sampling import Sampler
 from server.generation.waiting_line import WaitingLine
@@ -109,24 +109,30 @@ class EmbeddedEngine:
             model = self._model
         try:
             ids = prompt_ids(request, model, self._service)
+            most_new = most_new_tokens(request, len(ids), model, self._service, self._engine)
+            check_written(request, model, most_new)
             job = Job(
                 request=request,
                 model=model,
                 prompt_ids=ids,
-                most_new=most_new_tokens(request, len(ids), model, self._service, self._engine),
+                most_new=most_new,
                 deliver=deliver,
                 text=TextStream(model.tokens.decode, stop=request.stop, strip=not request.plain),
                 sampler=Sampler(request),
                 submitted_at=submitted_at,
             )
+            ended = job.take_up()
             with self._changed:
                 self._refuse_when_closing()
-                self._line.put(job)
-                self._changed.notify()
+                if ended is None:
+                    self._line.put(job)
+                    self._changed.notify()
         except BaseException:
             with self._changed:
                 self._line.exit()
             raise
+        if ended is not None:  # only its end was missing
+            self._end(job, ended)
         return _Ticket(engine=self, job=job)
 
     def close(self) -> None:

@@ -28,9 +28,16 @@ class Job:
     taken_at: float = 0.0  # 0 while waiting
     first_at: float = 0.0  # 0 until the prompt was read
     completion_tokens: int = 0
+    untold: str = ""  # text of tokens that were written before, told with the next piece
+    unsaid_ids: list[int] = field(default_factory=list)  # written since the last piece
     cpu_seconds: float = 0.0  # of the steps it was in, its share
     cancelled: bool = False  # asked for; noticed at the next step
     ended: bool = False
+
+    @property
+    def reading(self) -> list[int]:
+        """Token ids to read: the prompt, and what of the answer was written before."""
+        return [*self.prompt_ids, *self.request.written]
 
     @property
     def need(self) -> int:
@@ -42,11 +49,20 @@ class Job:
         if token_id in self.model.end_ids:
             return "stop"
         self.completion_tokens += 1
-        if piece := self.text.push(token_id):
-            self.deliver(TextPiece(text=piece))
-        if self.text.stopped:
-            return "stop"
-        return "length" if self.completion_tokens == self.most_new else None
+        self.unsaid_ids.append(token_id)
+        if piece := self.untold + self.text.push(token_id):
+            self._tell(piece)
+        return self._reason()
+
+    def take_up(self) -> str | None:
+        """Take the tokens that were written before; the reason to end, or None to go on."""
+        for token_id in self.request.written:
+            self.completion_tokens += 1
+            self.unsaid_ids.append(token_id)
+            self.untold += self.text.push(token_id)
+            if (reason := self._reason()) is not None:
+                return reason
+        return None
 
     def end(self, how: str | GenerationError) -> None:
         """The one terminal event: what was held back and a reply with this reason, or an error."""
@@ -54,8 +70,8 @@ class Job:
         if isinstance(how, GenerationError):
             self.deliver(how)
             return
-        if rest := self.text.finish():
-            self.deliver(TextPiece(text=rest))
+        if rest := self.untold + self.text.finish():
+            self._tell(rest)
         now = perf_counter()
         taken_at = self.taken_at or now
         first_at = self.first_at or now
@@ -73,3 +89,13 @@ class Job:
                 cpu_seconds=self.cpu_seconds,
             )
         )
+
+    def _tell(self, text: str) -> None:
+        self.untold = ""
+        self.deliver(TextPiece(text=text, token_ids=tuple(self.unsaid_ids)))
+        self.unsaid_ids.clear()
+
+    def _reason(self) -> str | None:
+        if self.text.stopped:
+            return "stop"
+        return "length" if self.completion_tokens == self.most_new else None

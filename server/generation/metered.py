@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
-from fl.service_metrics import ServiceMetrics
+from fl.service_metrics import FiguresBy, ServiceMetrics
 from server.generation.engine import Deliver, Engine, Event, Load, Ticket
+from server.generation.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from server.generation.loading import LanguageModel
@@ -81,4 +82,19 @@ def metered(engine: Engine, metrics: ServiceMetrics) -> Metered:
             "cache_limit_tokens": lambda: engine.load.cache_limit,
         }
     )
+    if isinstance(engine, WorkerPool):
+        metrics.gauges_by("worker", lambda: _by_worker(engine))
     return Metered(engine, metrics)
+
+
+def _by_worker(pool: WorkerPool) -> FiguresBy:
+    workers = pool.workers
+    return {
+        "worker_up": {w.name: w.up for w in workers},
+        "worker_running": {w.name: w.running for w in workers},
+        "worker_waiting": {w.name: w.waiting for w in workers},
+        "worker_outstanding_tokens": {w.name: w.outstanding_tokens for w in workers},
+        "worker_tokens_per_second": {w.name: w.tokens_per_second for w in workers},
+        "worker_restarts": {w.name: w.restarts for w in workers},
+        "worker_requests_taken_over": {w.name: w.lost for w in workers},
+    }

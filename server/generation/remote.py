@@ -127,6 +127,7 @@ class RemoteEngine:
     def submit(self, request: GenerationRequest, deliver: Deliver) -> _Ticket:
         """Accept a request or refuse it at once; see Engine."""
         submitted_at = perf_counter()
+        _refuse_written(request)
         prompt_tokens = _prompt_tokens(request, self._service)
         most_new = _most_new(request, self._service)
         job = RemoteJob(
@@ -237,6 +238,14 @@ class RemoteEngine:
         elif self._trouble and not trouble:
             log.warning("the engine at %s answers again", self._url)
         self._trouble = trouble
+
+
+def _refuse_written(request: GenerationRequest) -> None:
+    if request.written:
+        raise GenerationError(
+            "Refused: an answer cannot be continued here, for nobody knows the server's tokens.",
+            status="INVALID_ARGUMENT",
+        )
 
 
 def _prompt_tokens(request: GenerationRequest, service: ServiceSettings) -> int:

@@ -47,5 +47,15 @@ def most_new_tokens(
     return allowed if wanted is None else wanted
 
 
+def check_written(request: GenerationRequest, model: LanguageModel, most_new: int) -> None:
+    """Refuse tokens that no answer begins with. Raises GenerationError (INVALID_ARGUMENT)."""
+    if len(request.written) > most_new:
+        raise _refused(
+            f"{len(request.written)} tokens are said to be written, at most {most_new} can be"
+        )
+    if any(i >= model.vocabulary or i in model.end_ids for i in request.written):
+        raise _refused("what is said to be written holds an end mark, or no token of the model")
+
+
 def _refused(why: str) -> GenerationError:
     return GenerationError(f"Refused: {why}.", status="INVALID_ARGUMENT")

@@ -67,7 +67,7 @@ class Running:
             if not served.jobs:
                 self._served = [*self._served, served]
             job.taken_at = perf_counter()
-            job.row = served.batch.join(job.prompt_ids, need=job.need)
+            job.row = served.batch.join(job.reading, need=job.need)
             served.jobs.append(job)
 
     def step(self) -> list[Ending]:

@@ -19,6 +19,7 @@ class Sampler:
         self._temperature = request.temperature
         self._top_p = request.top_p
         self._generator = torch.Generator().manual_seed(request.seed)
+        self._drawn_before = len(request.written)
 
     def draw(self, logits_V: Tensor) -> int:
         """Draw from the most probable tokens that together hold `top_p` of the probability."""
@@ -28,6 +29,11 @@ class Sampler:
         sorted_V, order_V = probabilities_V.sort(descending=True, stable=True)
         before_V = sorted_V.cumsum(dim=0) - sorted_V
         sorted_V[before_V >= self._top_p] = 0.0  # the first token always stays: 0 < top_p
+        # An answer that is continued goes on where the seed's draws were: each takes the same
+        # number of them, whatever the probabilities.
+        for _ in range(self._drawn_before):
+            torch.multinomial(torch.ones_like(sorted_V), num_samples=1, generator=self._generator)
+        self._drawn_before = 0
         drawn = torch.multinomial(sorted_V, num_samples=1, generator=self._generator)
         return int(order_V[drawn])
 

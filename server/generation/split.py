@@ -4,7 +4,6 @@ Each request has keys and values of its own for the layers that run here. Its st
 caller's thread, beside the engine's own; weights are shared and only read.
 """
 
-import threading
 from collections.abc import Mapping
 from time import perf_counter, process_time
 from typing import Any
@@ -95,29 +94,6 @@ class Split:
         if not np.isfinite(states).all():
             raise _refused("the hidden states hold NaN or infinity")
         return states
-
-
-class SplitPlaces:
-    """How many split requests run at the same time."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._taken = most, 0
-        self._lock = threading.Lock()
-
-    def take(self) -> None:
-        """Raises GenerationError (RESOURCE_EXHAUSTED) where all are taken."""
-        with self._lock:
-            if self._taken >= self._most:
-                raise GenerationError(
-                    f"{self._most} split requests run already (split.requests). Try again later.",
-                    status="RESOURCE_EXHAUSTED",
-                )
-            self._taken += 1
-
-    def leave(self) -> None:
-        """Give a place back."""
-        with self._lock:
-            self._taken -= 1
 
 
 def _refused(why: str) -> GenerationError:

@@ -18,7 +18,7 @@ class WaitingLine:
         self._most_requests, self._most_tokens = most_requests, most_tokens
         self._jobs: deque[Job] = deque()
         self.in_flight = 0  # waiting, running, or being tokenised
-        self.tokens = 0  # of the prompts that wait
+        self.tokens = 0  # to be read for those that wait
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -39,7 +39,7 @@ class WaitingLine:
 
     def put(self, job: Job) -> None:
         """Let a request that entered wait. Raises GenerationError (RESOURCE_EXHAUSTED)."""
-        after = self.tokens + len(job.prompt_ids)
+        after = self.tokens + len(job.reading)
         if self._jobs and after > self._most_tokens:
             raise GenerationError(
                 f"The cloud is busy: {self.tokens} prompt tokens wait, service.queue_tokens allows "
@@ -54,7 +54,7 @@ class WaitingLine:
         if job not in self._jobs:
             return False
         self._jobs.remove(job)
-        self.tokens -= len(job.prompt_ids)
+        self.tokens -= len(job.reading)
         return True
 
     def take(self, fits: Callable[[Job], bool]) -> Job | None:
@@ -62,7 +62,7 @@ class WaitingLine:
         if not self._jobs or not fits(self._jobs[0]):
             return None
         job = self._jobs.popleft()
-        self.tokens -= len(job.prompt_ids)
+        self.tokens -= len(job.reading)
         return job
 
     def clear(self) -> list[Job]:

@@ -4,7 +4,7 @@ Admission itself is fl/orchestration/admission.py; here it gets a clock, a lock,
 shows it of the requests that really came.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
@@ -90,18 +90,14 @@ class Book:
         self._lapses: dict[str, float] = {}  # a promise -> when nobody will come for it any more
         self.decided = {"cloud": 0, "edge": 0, "shed": 0}
 
-    def begin_worker(self, name: str) -> None:
-        """A worker is there."""
+    def staff(self, names: Collection[str]) -> None:
+        """These workers are there now, and no others; who has gone leaves what it had."""
         with self._lock:
-            self._workers[name] = _Worker(PaceMeter(self._belief))
-            self._admission.worker(name, self._belief)
-
-    def lose_worker(self, name: str) -> None:
-        """A worker has gone, with what it had."""
-        with self._lock:
-            self._workers.pop(name, None)
-            for request_id in self._admission.lose(name):
-                self._runs.pop(request_id, None)
+            self._take_on(names)
+            for name in self._workers.keys() - set(names):
+                del self._workers[name]
+                for request_id in self._admission.lose(name):
+                    self._runs.pop(request_id, None)
 
     def advertise(self, advert: Advert) -> None:
         """A site's newest advert."""
@@ -140,15 +136,17 @@ class Book:
             if request_id not in self._runs:
                 self._admission.end(self._clock(), request_id)
 
-    def come(self, request_id: str) -> str | None:
-        """A request is here, announced or not: its worker; None while there is none.
+    def come(self, request_id: str, among: Collection[str]) -> str | None:
+        """A request is here, announced or not: its worker of `among`; None where that is empty.
 
         It may come again, to another worker, where its own has gone.
         """
         with self._lock:
             now = self._clock()
+            self._take_on(among)
             self._lapses.pop(request_id, None)
-            name = self._admission.come(now, request_id, self._tokens)
+            self._leave(now, request_id)
+            name = self._admission.come(now, request_id, self._tokens, among=among)
             if name is not None:
                 stay = self._workers[name].requests.enter(now)
                 self._runs[request_id] = _Run(name, stay)
@@ -159,13 +157,11 @@ class Book:
         with self._lock:
             now = self._clock()
             self._admission.end(now, request_id)
-            run = self._runs.pop(request_id, None)
-            worker = self._workers.get(run.worker) if run else None
-            if run is None or worker is None:
+            left = self._leave(now, request_id)
+            if reply is None or left is None:
                 return
-            together = worker.requests.leave(now, run.stay)
-            if reply is None:
-                return
+            run, together = left
+            worker = self._workers[run.worker]
             worker.meter.learn(
                 tokens=reply.completion_tokens,
                 seconds=reply.prefill_seconds + reply.decode_seconds,
@@ -190,7 +186,25 @@ class Book:
                 for name, worker in sorted(self._workers.items())
             ]
 
+    def _take_on(self, names: Collection[str]) -> None:
+        for name in sorted(set(names) - self._workers.keys()):
+            self._workers[name] = _Worker(PaceMeter(self._belief))
+            self._admission.worker(name, self._belief)
+
+    def _leave(self, now: float, request_id: str) -> tuple[_Run, float] | None:
+        """Where a request was, and with how many others on average; None where it was nowhere."""
+        run = self._runs.pop(request_id, None)
+        worker = self._workers.get(run.worker) if run else None
+        if run is None or worker is None:
+            return None
+        return run, worker.requests.leave(now, run.stay)
+
     def _lapse(self, now: float) -> None:
         for request_id in [one for one, until in self._lapses.items() if until <= now]:
             del self._lapses[request_id]
             self._admission.end(now, request_id)
+
+
+def named(site_id: str, request_id: str) -> str:
+    """A request's name in the book: no site can speak of another one's."""
+    return f"{site_id}/{request_id}"

@@ -1,13 +1,15 @@
 """An engine whose every request stands in the book, announced or not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from server.generation.engine import Deliver, Engine, Event, Load, Ticket
-from server.orchestration.book import Book
-from server.orchestration.orchestration_service import named
+from server.generation.workers.placing import WorkerState
+from server.generation.workers.pool import WorkerPool
+from server.orchestration.book import Book, named
 
 if TYPE_CHECKING:
     from server.generation.loading import LanguageModel
@@ -21,6 +23,7 @@ class Booked:
 
     engine: Engine
     book: Book
+    pool: WorkerPool | None  # which places requests itself, asking BookPlace; None for one model
 
     @property
     def model_name(self) -> str:
@@ -45,7 +48,8 @@ class Booked:
     def submit(self, request: GenerationRequest, deliver: Deliver) -> Ticket:
         """As the engine does, and the book knows how long it takes."""
         name = named(request.site_id, request.request_id)
-        self.book.come(name)
+        if self.pool is None:
+            self.book.come(name, (HERE,))
 
         def noted(event: Event) -> None:
             if not isinstance(event, TextPiece):
@@ -58,6 +62,14 @@ class Booked:
             self.book.end(name, None)
             raise
 
+    @property
+    def workers(self) -> Sequence[WorkerState]:
+        """What is known of each; of the one model here where there are no others."""
+        if self.pool is not None:
+            return self.pool.workers
+        load = self.engine.load
+        return [WorkerState(name=HERE, running=load.running, waiting=load.waiting)]
+
     def language_model(self) -> "LanguageModel":
         return self.engine.language_model()
 
@@ -66,7 +78,20 @@ class Booked:
         self.engine.close()
 
 
-def booked(engine: Engine, book: Book) -> Booked:
-    """Enter an engine's requests."""
-    book.begin_worker(HERE)
-    return Booked(engine, book)
+@dataclass(frozen=True)
+class BookPlace:
+    """The rule of a pool of workers: a request goes where it was promised a place."""
+
+    book: Book
+
+    def __call__(self, request: GenerationRequest, workers: Sequence[WorkerState]) -> WorkerState:
+        """See server/generation/workers/placing.py."""
+        by_name = {worker.name: worker for worker in workers}
+        name = self.book.come(named(request.site_id, request.request_id), by_name.keys())
+        assert name is not None, "there is at least one worker"
+        return by_name[name]
+
+
+def booked(engine: Engine, book: Book, *, pool: Engine) -> Booked:
+    """Enter the requests of an engine; `pool` is it without what stands around it."""
+    return Booked(engine, book, pool if isinstance(pool, WorkerPool) else None)

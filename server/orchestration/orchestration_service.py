@@ -1,7 +1,7 @@
 """netgpt.v1.OrchestrationService: messages in, the book asked, messages out."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from fl.errors import GenerationError
@@ -9,8 +9,9 @@ from fl.generation import BASE
 from fl.link.speed import LinkSpeed
 from fl.wire.netgpt.v1 import orchestration_pb2 as pb
 from fl.wire.netgpt.v1 import orchestration_pb2_grpc as pb_grpc
-from server.generation.engine import Engine, Load
-from server.orchestration.book import Advert, Announced, Book
+from server.generation.workers.placing import WorkerState
+from server.orchestration.book import Advert, Announced, Book, named
+from server.orchestration.booked import Booked
 
 LONGEST_NAME = 128  # characters
 
@@ -20,9 +21,9 @@ _PLACES = {"cloud": pb.PLACE_CLOUD, "edge": pb.PLACE_EDGE, "shed": pb.PLACE_SHED
 class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
     """Of a cloud that answers."""
 
-    def __init__(self, book: Book, engine: Callable[[], Engine | None]) -> None:
-        """`engine` looks up what answers now; None while loading and draining."""
-        self._book, self._engine = book, engine
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self.engine: Booked | None = None  # while loading and draining
 
     async def Advertise(self, request: pb.SiteAdvert, context: Any) -> pb.AdvertTaken:
         _check_names(request.site_id, request.cell, request.federation)
@@ -55,10 +56,11 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         _check_amounts(request.bytes_up, request.bytes_down, request.ready_s)
         if not (0 < request.deadline_s < math.inf and own_s >= 0):
             raise _refused("deadline_s is above 0 and own_s not below it")
-        if self._engine() is None:
+        if self.engine is None:
             raise GenerationError(
                 "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
             )
+        self._book.staff([worker.name for worker in self.engine.workers if worker.up])
         verdict = self._book.admit(
             Announced(
                 request_id=named(request.site_id, request.request_id),
@@ -83,13 +85,12 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         return pb.ReleaseResponse()
 
     async def Show(self, request: pb.ShowRequest, context: Any) -> pb.ShowResponse:
-        engine, book = self._engine(), self._book
-        load = engine.load if engine is not None else None
+        engine, book = self.engine, self._book
         return pb.ShowResponse(
             sites=[
                 pb.SiteShown(advert=_advert(advert), age_s=age) for age, advert in book.adverts()
             ],
-            workers=_workers(book, load),
+            workers=_workers(book, engine.workers if engine is not None else ()),
             admission=book.policy,
             to_cloud=book.decided["cloud"],
             to_edge=book.decided["edge"],
@@ -99,26 +100,24 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         )
 
 
-def named(site_id: str, request_id: str) -> str:
-    """A request's name in the book: no site can speak of another one's."""
-    return f"{site_id}/{request_id}"
-
-
-def _workers(book: Book, load: Load | None) -> list[pb.WorkerShown]:
-    found = book.workers()
-    alone = load if len(found) == 1 else None
-    return [
-        pb.WorkerShown(
-            name=worker.name,
-            alive=True,
-            running=alone.running if alone else 0,
-            waiting=alone.waiting if alone else 0,
-            promised=worker.promised,
-            step_s=worker.pace.step_s,
-            row_s=worker.pace.row_s,
+def _workers(book: Book, states: Sequence[WorkerState]) -> list[pb.WorkerShown]:
+    known = {worker.name: worker for worker in book.workers()}
+    shown = []
+    for state in states:
+        worker = known.get(state.name)  # none before its first request, and while it is away
+        shown.append(
+            pb.WorkerShown(
+                name=state.name,
+                alive=state.up,
+                running=state.running,
+                waiting=state.waiting,
+                restarts=state.restarts,
+                promised=worker.promised if worker else 0,
+                step_s=worker.pace.step_s if worker else 0.0,
+                row_s=worker.pace.row_s if worker else 0.0,
+            )
         )
-        for worker in found
-    ]
+    return shown
 
 
 def _advert(advert: Advert) -> pb.SiteAdvert:

@@ -173,3 +173,26 @@ def test_marks_are_told_apart_exactly(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_tethered_one_is_told_that_its_parent_was_killed(tmp_path: Path) -> None:
+    waits = "import sys; print('up', flush=True); sys.stdin.read(); print('let go', flush=True)"
+    starts = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from fl.process_group import ProcessGroup\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "with ProcessGroup(folder=folder / 'groups', logs=folder / 'logs') as group:\n"
+        f"    group.start('child', [sys.executable, '-c', {waits!r}], tethered=True)\n"
+        f"    group.start('other', [sys.executable, '-c', {SLEEP!r}])\n"
+        "    time.sleep(600)\n"
+    )
+    log = tmp_path / "logs" / "child.log"
+    parent = subprocess.Popen(python(starts))
+    try:
+        until(lambda: log.is_file() and log.read_text() == "up\n")
+    finally:
+        parent.kill()
+        parent.wait()
+    until(lambda: log.read_text() == "up\nlet go\n")
+    end_orphans(tmp_path / "groups")

@@ -63,6 +63,9 @@ def test_all_mistakes_are_reported_together() -> None:
         "foundation.edge.heads=0",
         "learning.max_tokens=9999",
         "config=nowhere.yaml",
+        "engine.workers=0",
+        "engine.workers=two",
+        "engine.workers=[127.0.0.1:1, 127.0.0.1:1]",
     ],
 )
 def test_what_cannot_be_used_is_refused(given: str) -> None:

@@ -12,7 +12,8 @@ from clients.splitting.lower_layers import LowerLayers, bytes_of_layers, layers_
 from fl.errors import BaseModelError, GenerationError, SettingsError
 from fl.generation import GenerationRequest
 from server.generation.loading import LanguageModel, load_language_model
-from server.generation.split import Split, SplitPlaces
+from server.generation.split import Split
+from server.generation.split_places import SplitPlaces
 from tests.tiny_models import make_tiny_cloud
 
 

@@ -30,6 +30,7 @@ REPLY = Reply(
     temperature=st.floats(0, 1e6),
     top_p=st.floats(0, 1, exclude_min=True),
     seed=st.integers(-(2**63), 2**63 - 1),
+    written=st.lists(st.integers(0, 2**31 - 1)).map(tuple),
 )
 def test_requests_come_back_exactly(**drawn: Any) -> None:
     request = replace(GOOD, **drawn)
@@ -64,6 +65,8 @@ def test_an_unset_top_p_means_all() -> None:
         ("top_p", 1.5),
         ("top_p", math.nan),
         ("seed", 2**63),
+        ("written", (3, -1)),
+        ("written", (2**31,)),
     ],
 )
 def test_bad_fields_are_refused_by_name(field: str, value: object) -> None:
@@ -90,6 +93,15 @@ def test_a_stream_comes_back_as_pieces_and_a_reply() -> None:
     ]
     events = list(codec.events_from_wire(messages))
     assert events == [TextPiece(text="two "), TextPiece(text="pieces"), REPLY]
+
+
+def test_a_piece_says_its_tokens_to_who_asks() -> None:
+    piece = TextPiece(text="two", token_ids=(7, 0, 7))
+    for asked, said in ((True, (7, 0, 7)), (False, ())):
+        messages = [STARTED, codec.event_to_wire(piece, tokens=asked), FINISHED]
+        back = next(codec.events_from_wire(messages))
+        assert isinstance(back, TextPiece)
+        assert (back.text, back.token_ids) == ("two", said)
 
 
 STARTED, PIECE = codec.started_to_wire("ab12", "base"), codec.event_to_wire(TextPiece(text="x"))

@@ -17,6 +17,9 @@ SETTINGS = load(
 )
 
 
+HERE = ["here"]
+
+
 class Clock:
     now = 100.0
 
@@ -26,7 +29,7 @@ class Clock:
 
 def book_of(clock: Clock) -> Book:
     book = Book(SETTINGS, clock=clock)
-    book.begin_worker("here")
+    book.staff(["here"])
     return book
 
 
@@ -72,7 +75,7 @@ def test_a_place_that_is_given_back_is_free() -> None:
     book.admit(announced("a", deadline_s=0.7))
     book.release("a")
     assert book.admit(announced("b", deadline_s=0.7)).place == "cloud"
-    book.come("b")
+    book.come("b", HERE)
     book.release("b")  # it is at work: giving its place back changes nothing
     assert book.workers()[0].promised == 1
 
@@ -81,7 +84,7 @@ def test_answers_teach_how_long_they_take_and_are() -> None:
     clock = Clock()
     book = book_of(clock)
     for number in range(300):
-        book.come(str(number))
+        book.come(str(number), HERE)
         clock.now += 5.0
         book.end(str(number), reply(10, 5.0))  # alone: half a second a token
     assert book.workers()[0].pace.token_s(1) == pytest.approx(0.5, rel=0.05)
@@ -93,7 +96,7 @@ def test_who_gave_up_teaches_nothing_and_leaves_nothing() -> None:
     clock = Clock()
     book = book_of(clock)
     before = book.workers()[0].pace
-    book.come("a")
+    book.come("a", HERE)
     clock.now += 9.0
     book.end("a", None)
     assert book.workers()[0].pace == before
@@ -102,11 +105,10 @@ def test_who_gave_up_teaches_nothing_and_leaves_nothing() -> None:
 
 def test_a_lost_workers_requests_come_again_elsewhere() -> None:
     book = book_of(Clock())
-    book.come("a")
-    book.lose_worker("here")
-    assert book.come("a") is None
-    book.begin_worker("other")
-    assert book.come("a") == "other"
+    book.come("a", HERE)
+    book.staff([])
+    assert book.come("a", []) is None
+    assert book.come("a", ["other"]) == "other"
     book.end("a", reply(10, 1.0))
     assert book.workers()[0].promised == 0
 

@@ -24,31 +24,33 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"fl/wire/netgpt/v1/generation.proto\x12\tnetgpt.v1\"F\n\x0cProbeRequest\x12\x0f\n\x07padding\x18\x01 \x01(\x0c\x12\x14\n\x0cwanted_bytes\x18\x02 \x01(\x05\x12\x0f\n\x07site_id\x18\x03 \x01(\t\"B\n\rProbeResponse\x12\x0f\n\x07padding\x18\x01 \x01(\x0c\x12\x0f\n\x07running\x18\x02 \x01(\x05\x12\x0f\n\x07waiting\x18\x03 \x01(\x05\"\xf6\x01\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x1b\n\x0emax_new_tokens\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0btemperature\x18\x05 \x01(\x01\x12\x12\n\x05top_p\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x07 \x01(\x03\x12\x0c\n\x04stop\x18\x08 \x03(\t\x12\r\n\x05plain\x18\t \x01(\x08\x12 \n\x07history\x18\n \x03(\x0b\x32\x0f.netgpt.v1.TurnB\x11\n\x0f_max_new_tokensB\x08\n\x06_top_p\"%\n\x04Turn\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x8e\x01\n\x10GenerateResponse\x12%\n\x07started\x18\x01 \x01(\x0b\x32\x12.netgpt.v1.StartedH\x00\x12!\n\x05piece\x18\x02 \x01(\x0b\x32\x10.netgpt.v1.PieceH\x00\x12\'\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x13.netgpt.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"5\n\x07Started\x12\x19\n\x11model_fingerprint\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\"\x15\n\x05Piece\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xc9\x01\n\x08\x46inished\x12.\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x17.netgpt.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\x05\x12\x15\n\rqueue_seconds\x18\x04 \x01(\x01\x12\x17\n\x0fprefill_seconds\x18\x05 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x06 \x01(\x01\x12\x13\n\x0b\x63pu_seconds\x18\x07 \x01(\x01*|\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03\x32\x96\x01\n\x11GenerationService\x12\x45\n\x08Generate\x12\x1a.netgpt.v1.GenerateRequest\x1a\x1b.netgpt.v1.GenerateResponse0\x01\x12:\n\x05Probe\x12\x17.netgpt.v1.ProbeRequest\x1a\x18.netgpt.v1.ProbeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"fl/wire/netgpt/v1/generation.proto\x12\tnetgpt.v1\"U\n\x0cProbeRequest\x12\x0f\n\x07padding\x18\x01 \x01(\x0c\x12\x14\n\x0cwanted_bytes\x18\x02 \x01(\x05\x12\x0f\n\x07site_id\x18\x03 \x01(\t\x12\r\n\x05\x61\x62out\x18\x04 \x01(\x08\"c\n\rProbeResponse\x12\x0f\n\x07padding\x18\x01 \x01(\x0c\x12\x0f\n\x07running\x18\x02 \x01(\x05\x12\x0f\n\x07waiting\x18\x03 \x01(\x05\x12\x1f\n\x05\x61\x62out\x18\x04 \x01(\x0b\x32\x10.netgpt.v1.About\"\x8a\x01\n\x05\x41\x62out\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\t\x12\x16\n\x0ewaiting_tokens\x18\x04 \x01(\x03\x12\x14\n\x0c\x63\x61\x63he_tokens\x18\x05 \x01(\x03\x12\x13\n\x0b\x63\x61\x63he_limit\x18\x06 \x01(\x03\"\x97\x02\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x1b\n\x0emax_new_tokens\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0btemperature\x18\x05 \x01(\x01\x12\x12\n\x05top_p\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x07 \x01(\x03\x12\x0c\n\x04stop\x18\x08 \x03(\t\x12\r\n\x05plain\x18\t \x01(\x08\x12 \n\x07history\x18\n \x03(\x0b\x32\x0f.netgpt.v1.Turn\x12\x0f\n\x07written\x18\x0b \x03(\x05\x12\x0e\n\x06tokens\x18\x0c \x01(\x08\x42\x11\n\x0f_max_new_tokensB\x08\n\x06_top_p\"%\n\x04Turn\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x8e\x01\n\x10GenerateResponse\x12%\n\x07started\x18\x01 \x01(\x0b\x32\x12.netgpt.v1.StartedH\x00\x12!\n\x05piece\x18\x02 \x01(\x0b\x32\x10.netgpt.v1.PieceH\x00\x12\'\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x13.netgpt.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"5\n\x07Started\x12\x19\n\x11model_fingerprint\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\"(\n\x05Piece\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\"\xc9\x01\n\x08\x46inished\x12.\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x17.netgpt.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\x05\x12\x15\n\rqueue_seconds\x18\x04 \x01(\x01\x12\x17\n\x0fprefill_seconds\x18\x05 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x06 \x01(\x01\x12\x13\n\x0b\x63pu_seconds\x18\x07 \x01(\x01*|\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03\x32\x96\x01\n\x11GenerationService\x12\x45\n\x08Generate\x12\x1a.netgpt.v1.GenerateRequest\x1a\x1b.netgpt.v1.GenerateResponse0\x01\x12:\n\x05Probe\x12\x17.netgpt.v1.ProbeRequest\x1a\x18.netgpt.v1.ProbeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fl.wire.netgpt.v1.generation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=904
-  _globals['_FINISHREASON']._serialized_end=1028
+  _globals['_FINISHREASON']._serialized_start=1145
+  _globals['_FINISHREASON']._serialized_end=1269
   _globals['_PROBEREQUEST']._serialized_start=49
-  _globals['_PROBEREQUEST']._serialized_end=119
-  _globals['_PROBERESPONSE']._serialized_start=121
-  _globals['_PROBERESPONSE']._serialized_end=187
-  _globals['_GENERATEREQUEST']._serialized_start=190
-  _globals['_GENERATEREQUEST']._serialized_end=436
-  _globals['_TURN']._serialized_start=438
-  _globals['_TURN']._serialized_end=475
-  _globals['_GENERATERESPONSE']._serialized_start=478
-  _globals['_GENERATERESPONSE']._serialized_end=620
-  _globals['_STARTED']._serialized_start=622
-  _globals['_STARTED']._serialized_end=675
-  _globals['_PIECE']._serialized_start=677
-  _globals['_PIECE']._serialized_end=698
-  _globals['_FINISHED']._serialized_start=701
-  _globals['_FINISHED']._serialized_end=902
-  _globals['_GENERATIONSERVICE']._serialized_start=1031
-  _globals['_GENERATIONSERVICE']._serialized_end=1181
+  _globals['_PROBEREQUEST']._serialized_end=134
+  _globals['_PROBERESPONSE']._serialized_start=136
+  _globals['_PROBERESPONSE']._serialized_end=235
+  _globals['_ABOUT']._serialized_start=238
+  _globals['_ABOUT']._serialized_end=376
+  _globals['_GENERATEREQUEST']._serialized_start=379
+  _globals['_GENERATEREQUEST']._serialized_end=658
+  _globals['_TURN']._serialized_start=660
+  _globals['_TURN']._serialized_end=697
+  _globals['_GENERATERESPONSE']._serialized_start=700
+  _globals['_GENERATERESPONSE']._serialized_end=842
+  _globals['_STARTED']._serialized_start=844
+  _globals['_STARTED']._serialized_end=897
+  _globals['_PIECE']._serialized_start=899
+  _globals['_PIECE']._serialized_end=939
+  _globals['_FINISHED']._serialized_start=942
+  _globals['_FINISHED']._serialized_end=1143
+  _globals['_GENERATIONSERVICE']._serialized_start=1272
+  _globals['_GENERATIONSERVICE']._serialized_end=1422
 # @@protoc_insertion_point(module_scope)

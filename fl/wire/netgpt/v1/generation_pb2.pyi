@@ -19,27 +19,47 @@ FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_CANCELLED: FinishReason
 
 class ProbeRequest(_message.Message):
-    __slots__ = ("padding", "wanted_bytes", "site_id")
+    __slots__ = ("padding", "wanted_bytes", "site_id", "about")
     PADDING_FIELD_NUMBER: _ClassVar[int]
     WANTED_BYTES_FIELD_NUMBER: _ClassVar[int]
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
+    ABOUT_FIELD_NUMBER: _ClassVar[int]
     padding: bytes
     wanted_bytes: int
     site_id: str
-    def __init__(self, padding: _Optional[bytes] = ..., wanted_bytes: _Optional[int] = ..., site_id: _Optional[str] = ...) -> None: ...
+    about: bool
+    def __init__(self, padding: _Optional[bytes] = ..., wanted_bytes: _Optional[int] = ..., site_id: _Optional[str] = ..., about: _Optional[bool] = ...) -> None: ...
 
 class ProbeResponse(_message.Message):
-    __slots__ = ("padding", "running", "waiting")
+    __slots__ = ("padding", "running", "waiting", "about")
     PADDING_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
+    ABOUT_FIELD_NUMBER: _ClassVar[int]
     padding: bytes
     running: int
     waiting: int
-    def __init__(self, padding: _Optional[bytes] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
+    about: About
+    def __init__(self, padding: _Optional[bytes] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., about: _Optional[_Union[About, _Mapping]] = ...) -> None: ...
+
+class About(_message.Message):
+    __slots__ = ("model_name", "model_fingerprint", "release", "waiting_tokens", "cache_tokens", "cache_limit")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_fingerprint: str
+    release: str
+    waiting_tokens: int
+    cache_tokens: int
+    cache_limit: int
+    def __init__(self, model_name: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., release: _Optional[str] = ..., waiting_tokens: _Optional[int] = ..., cache_tokens: _Optional[int] = ..., cache_limit: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("request_id", "site_id", "prompt", "max_new_tokens", "temperature", "top_p", "seed", "stop", "plain", "history")
+    __slots__ = ("request_id", "site_id", "prompt", "max_new_tokens", "temperature", "top_p", "seed", "stop", "plain", "history", "written", "tokens")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +70,8 @@ class GenerateRequest(_message.Message):
     STOP_FIELD_NUMBER: _ClassVar[int]
     PLAIN_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     site_id: str
     prompt: str
@@ -60,7 +82,9 @@ class GenerateRequest(_message.Message):
     stop: _containers.RepeatedScalarFieldContainer[str]
     plain: bool
     history: _containers.RepeatedCompositeFieldContainer[Turn]
-    def __init__(self, request_id: _Optional[str] = ..., site_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_new_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., plain: _Optional[bool] = ..., history: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ...) -> None: ...
+    written: _containers.RepeatedScalarFieldContainer[int]
+    tokens: bool
+    def __init__(self, request_id: _Optional[str] = ..., site_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_new_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., plain: _Optional[bool] = ..., history: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ..., written: _Optional[_Iterable[int]] = ..., tokens: _Optional[bool] = ...) -> None: ...
 
 class Turn(_message.Message):
     __slots__ = ("role", "content")
@@ -89,10 +113,12 @@ class Started(_message.Message):
     def __init__(self, model_fingerprint: _Optional[str] = ..., release: _Optional[str] = ...) -> None: ...
 
 class Piece(_message.Message):
-    __slots__ = ("text",)
+    __slots__ = ("text", "token_ids")
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     text: str
-    def __init__(self, text: _Optional[str] = ...) -> None: ...
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, text: _Optional[str] = ..., token_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Finished(_message.Message):
     __slots__ = ("finish_reason", "prompt_tokens", "completion_tokens", "queue_seconds", "prefill_seconds", "decode_seconds", "cpu_seconds")
