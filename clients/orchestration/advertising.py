@@ -57,14 +57,15 @@ class Advertising:
             use.end()
 
     def _state(self, site_id: str) -> OwnState:
-        in_use = self._serving[site_id].now()
+        in_use, pace = self._serving[site_id].now(), self._pace.pace
         return OwnState(
             site_id=site_id,
             cell=cell_of(self._settings, site_id),
             cores=len(os.sched_getaffinity(0)),
             memory_mb=free_memory_mb(),
             waiting=self._waiting(),
-            tokens_s=self._pace.tokens_s,
+            step_s=pace.step_s,
+            row_s=pace.row_s,
             link=self._meter.state(wait_s=0.0),
             federation=in_use.release.federation if in_use else "",
             release=in_use.release.number if in_use else 0,

@@ -25,7 +25,8 @@ class OwnState:
     cores: int
     memory_mb: int
     waiting: int  # prompts at its model
-    tokens_s: float  # of a prompt that is alone there
+    step_s: float  # seconds of a step of its model, and more for each prompt in it
+    row_s: float
     link: LinkSpeed | None
     federation: str  # of the release that it serves; "" before the first
     release: int
@@ -61,7 +62,8 @@ class CloudDesk:
             cores=state.cores,
             memory_mb=state.memory_mb,
             waiting=state.waiting,
-            tokens_s=state.tokens_s,
+            step_s=state.step_s,
+            row_s=state.row_s,
             link=None
             if link is None
             else pb.Link(

@@ -41,9 +41,9 @@ class OwnPace:
         self._enriched, self._answer = 0.75 * asking.enriched_tokens, 0.75 * asking.answer_tokens
 
     @property
-    def tokens_s(self) -> float:
-        """Tokens a second of a text that is alone."""
-        return 1 / self._meter.pace.token_s(1)
+    def pace(self) -> Pace:
+        """How fast it writes, as far as is known."""
+        return self._meter.pace
 
     def ready_s(self) -> float:
         """Seconds until a short prompt that comes now is enriched."""

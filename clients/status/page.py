@@ -129,12 +129,18 @@ def _adverts(cloud: pb.ShowResponse) -> Table:
             f"{advert.federation}/{advert.release_number}" if advert.federation else "-",
             str(advert.cores),
             f"{advert.memory_mb:,}",
-            f"{advert.tokens_s:.0f}",
+            f"{_tokens_s(advert):.0f}",
             str(advert.waiting),
             f"{shown.age_s:.0f}",
             style=_style(shown),
         )
     return table
+
+
+def _tokens_s(advert: pb.SiteAdvert) -> float:
+    """Of a prompt that is alone there."""
+    token_s = advert.step_s + advert.row_s
+    return 1 / token_s if token_s else 0.0
 
 
 def _style(shown: pb.SiteShown) -> str:

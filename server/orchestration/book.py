@@ -29,7 +29,8 @@ class Advert:
     cores: int
     memory_mb: int
     waiting: int  # prompts at its model
-    tokens_s: float  # of a prompt that is alone there
+    step_s: float  # seconds of a step of its model, and more for each prompt in it
+    row_s: float
     link: LinkSpeed | None
     federation: str
     release: int

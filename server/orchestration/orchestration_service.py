@@ -34,7 +34,9 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
             link = LinkSpeed(
                 rtt_s=its.rtt_s, up_bytes_s=its.up_bytes_s, down_bytes_s=its.down_bytes_s
             )
-        _check_amounts(request.tokens_s, request.waiting, request.cores, request.memory_mb)
+        _check_amounts(
+            request.step_s, request.row_s, request.waiting, request.cores, request.memory_mb
+        )
         self._book.advertise(
             Advert(
                 site_id=request.site_id,
@@ -42,7 +44,8 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
                 cores=request.cores,
                 memory_mb=request.memory_mb,
                 waiting=request.waiting,
-                tokens_s=request.tokens_s,
+                step_s=request.step_s,
+                row_s=request.row_s,
                 link=link,
                 federation=request.federation,
                 release=request.release_number,
@@ -128,7 +131,8 @@ def _advert(advert: Advert) -> pb.SiteAdvert:
         cores=advert.cores,
         memory_mb=advert.memory_mb,
         waiting=advert.waiting,
-        tokens_s=advert.tokens_s,
+        step_s=advert.step_s,
+        row_s=advert.row_s,
         link=None
         if link is None
         else pb.Link(rtt_s=link.rtt_s, up_bytes_s=link.up_bytes_s, down_bytes_s=link.down_bytes_s),

@@ -48,7 +48,8 @@ def test_the_page_names_all_within_a_usual_terminal() -> None:
                     cell="valley",
                     cores=2,
                     memory_mb=4096,
-                    tokens_s=310,
+                    step_s=0.003,
+                    row_s=0.001,
                     link=pb.Link(rtt_s=0.6, up_bytes_s=375_000, down_bytes_s=3_125_000),
                     federation="001",
                     release_number=7,
@@ -81,7 +82,7 @@ def test_the_page_names_all_within_a_usual_terminal() -> None:
     assert "admission joint: 10 to the cloud, 4 to their sites, 1 shed" in " ".join(text.split())
     rows = [line.split() for line in text.splitlines()]
     assert ["elm", "valley", "600", "3.0", "25.0", "4"] in rows
-    assert ["elm", "001/7", "2", "4,096", "310", "0", "4"] in rows
+    assert ["elm", "001/7", "2", "4,096", "250", "0", "4"] in rows
 
 
 def test_a_cloud_that_is_away_is_said() -> None:

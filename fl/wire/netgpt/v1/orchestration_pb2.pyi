@@ -29,13 +29,14 @@ class Link(_message.Message):
     def __init__(self, rtt_s: _Optional[float] = ..., up_bytes_s: _Optional[float] = ..., down_bytes_s: _Optional[float] = ...) -> None: ...
 
 class SiteAdvert(_message.Message):
-    __slots__ = ("site_id", "cell", "cores", "memory_mb", "waiting", "tokens_s", "link", "federation", "release_number")
+    __slots__ = ("site_id", "cell", "cores", "memory_mb", "waiting", "step_s", "row_s", "link", "federation", "release_number")
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     CELL_FIELD_NUMBER: _ClassVar[int]
     CORES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_MB_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
-    TOKENS_S_FIELD_NUMBER: _ClassVar[int]
+    STEP_S_FIELD_NUMBER: _ClassVar[int]
+    ROW_S_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     RELEASE_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -44,11 +45,12 @@ class SiteAdvert(_message.Message):
     cores: int
     memory_mb: int
     waiting: int
-    tokens_s: float
+    step_s: float
+    row_s: float
     link: Link
     federation: str
     release_number: int
-    def __init__(self, site_id: _Optional[str] = ..., cell: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., waiting: _Optional[int] = ..., tokens_s: _Optional[float] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., federation: _Optional[str] = ..., release_number: _Optional[int] = ...) -> None: ...
+    def __init__(self, site_id: _Optional[str] = ..., cell: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., waiting: _Optional[int] = ..., step_s: _Optional[float] = ..., row_s: _Optional[float] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., federation: _Optional[str] = ..., release_number: _Optional[int] = ...) -> None: ...
 
 class AdvertTaken(_message.Message):
     __slots__ = ()
