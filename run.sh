@@ -28,6 +28,8 @@ usage() {
   export-gguf  reads the cloud model; writes var/gguf/NAME-f32.gguf for llama.cpp
   ask          reads a site's shelf and card; needs the service running; adds to the site's ledger
   ledger       adds up the sites' ledgers: bytes, characters, seconds by site and mode
+  workflow     [FILE]: checks a workflow file, shows its steps; refuses one that leaks
+  trace        --site S [REQUEST_ID|last]: what a request did, step by step
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
   compare      compares edge, cloud, split, synergy and auto over links; writes var/NAME-SEED/compare
   study-methods  compares all ways to combine on real text; writes var/NAME-SEED/study-methods
@@ -63,7 +65,7 @@ main() {
       setup gguf
       exec "$PYTHON" -m server "$@"
       ;;
-    books | ledger | ask | site | edge)
+    books | ledger | workflow | trace | ask | site | edge)
       setup
       exec "$PYTHON" -m clients "$@"
       ;;

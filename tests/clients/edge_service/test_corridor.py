@@ -17,6 +17,8 @@ from clients.edge_service.serving import InUse
 from clients.edge_service.shared_line import SharedLine
 from clients.ledger.entry import Entry
 from clients.ledger.journal import entries, ledger_file
+from clients.workflow.workflow import Workflow
+from clients.workflow.workflow_file import workflow_of
 from clients.writing import Written
 from fl.adapter import AdapterSpec
 from fl.errors import GenerationError
@@ -79,7 +81,7 @@ class Cloud:
         self.requests: list[GenerationRequest] = []
         self.cancelled = 0
 
-    def generate(self, request: GenerationRequest) -> "Cloud":
+    def generate(self, request: GenerationRequest, *, timeout_s: float | None = None) -> "Cloud":
         self.requests.append(request)
         return self
 
@@ -102,7 +104,12 @@ class Cloud:
 class World:
     """A corridor and all around it."""
 
-    def __init__(self, folder: Path, *script: TextPiece | Reply | GenerationError) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *script: TextPiece | Reply | GenerationError,
+        workflow: Workflow | None = None,
+    ) -> None:
         self.settings = settings = load([f"var={folder}", "asking.timeout_s=0.05"])
         self.said: list[str] = []
         self.keeps, self.learned = True, list[Answered]()
@@ -117,6 +124,7 @@ class World:
         self.corridor = Corridor(
             settings,
             SITE,
+            workflow=workflow or workflow_of(settings),
             owner=cast(Any, self.model),
             serving=cast(Any, SimpleNamespace(now=lambda: self.in_use)),
             channel=cast(Any, self.cloud),
