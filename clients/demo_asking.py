@@ -97,7 +97,7 @@ def _what_left(leaving: Leaving, end: Answered | Ended) -> str:
     if mode == "cloud":
         what = "the short prompt; not the card"
     elif leaving.enriched.fell_back:
-        what = "the short prompt itself, for the edge model wrote nothing"
+        what = "the short prompt itself, for there was no enriched one"
     if mode == "edge":
         what += "; in vain, so the site answered by itself"
     return (

@@ -26,7 +26,7 @@ from clients.workflow.steps import MODES as MODES
 from clients.workflow.steps import REFUSE
 from clients.workflow.trace import Trace
 from clients.workflow.workflow import Workflow
-from fl.errors import GenerationError
+from fl.errors import GenerationError, NetGPTError
 from fl.generation import TextPiece
 from fl.settings import Settings
 
@@ -128,8 +128,8 @@ def answer_by(asked: Asked) -> Generator[Event, None, None]:
         answered: Answered = yield from execution.run()
         figures = figures_of(answered)
         steps.learn(answered)
-    except GenerationError as error:
-        outcome = error.status
+    except NetGPTError as error:
+        outcome = getattr(error, "status", outcome)
         raise
     except (GeneratorExit, CancelledError):
         outcome = "cancelled"

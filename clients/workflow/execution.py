@@ -8,6 +8,7 @@ A step sees the values that the file lets it take and no other.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -158,6 +159,7 @@ class Execution:
             if value not in self._values and value not in self._failed:
                 giver = self._workflow.step(GIVERS[value])
                 assert giver is not None
+                self.spans[:] = [s for s in self.spans if s.step != giver.name]  # not skipped
                 self._do(giver)
             if value in self._failed:
                 raise self._failed[value]
@@ -183,8 +185,11 @@ class Execution:
             if note.outcome == "ok":  # a fallback that failed itself
                 note.outcome = "refused"
             raise
-        except BaseException:
+        except (GeneratorExit, CancelledError):  # who asked has left
             note.outcome = "cancelled"
+            raise
+        except BaseException as error:  # the service ends, or a mistake of ours
+            note.outcome, note.why = "refused", type(error).__name__
             raise
         finally:
             self.spans.append(

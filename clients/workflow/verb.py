@@ -30,18 +30,18 @@ def show_workflow(settings: Settings, file: str, console: Console) -> None:
     table.add_column("after")
     table.add_column("modes")
     for number, step in enumerate(workflow.in_order(), start=1):
-        table.add_row(*map(Text, [str(number), *_row(workflow, step)]))
+        table.add_row(*map(Text, [str(number), *_row(workflow, step, settings.asking.timeout_s)]))
     console.print(table)
     whole = workflow.deadline_s
     console.print(
         Text(
             f"\n  A whole request: {f'{whole:g} s' if whole else 'as long as its steps'}. "
-            f"{ASKING} is {settings.asking.timeout_s:g} s."
+            f"* {ASKING}"
         )
     )
 
 
-def _row(workflow: Workflow, step: StepSpec) -> list[str]:
+def _row(workflow: Workflow, step: StepSpec, timeout_s: float) -> list[str]:
     kind, taken = KINDS[step.does.text], [word.text for word in step.takes]
     sent = [value for slot in kind.slots if slot.verb == "sends" for value in slot.values]
     name = step.name if step.name == kind.name else f"{step.name} ({kind.name})"
@@ -53,7 +53,7 @@ def _row(workflow: Workflow, step: StepSpec) -> list[str]:
         ", ".join([kind.gives, *kind.also]) if kind.gives else "-",
         step.privacy.text,
         ", ".join(value for value in taken if value in sent) or "-",
-        ASKING if step.deadline_s is None else f"{step.deadline_s:g}",
+        f"{timeout_s:g} *" if step.deadline_s is None else f"{step.deadline_s:g}",
         step.fallback.text,
         ", ".join(after) or "-",
         ", ".join(word.text for word in step.modes) or "all",

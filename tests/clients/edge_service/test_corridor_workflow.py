@@ -13,6 +13,7 @@ import pytest
 
 from clients.asking.ask import Answered, Leaving
 from clients.edge_service import request_ledger
+from clients.edge_service.model_owner import GivenUp
 from clients.workflow.trace import Trace
 from clients.workflow.trace_file import trace_file, traces
 from clients.writing import Written
@@ -173,6 +174,16 @@ def test_a_step_that_refuses_ends_the_trace(tmp_path: Path) -> None:
     trace = only_trace(found)
     assert steps(trace) == {"profile": "ok", "enrich": "refuse"}
     assert trace.outcome == "DEADLINE_EXCEEDED"
+
+
+def test_a_service_that_ends_is_traced_as_its_line_says(tmp_path: Path) -> None:
+    found = world(tmp_path, ALWAYS, writes=False)
+    found.model.future.set_exception(GivenUp("The edge service ends."))
+    with pytest.raises(GivenUp):
+        ended(found)
+    trace = only_trace(found)
+    assert (trace.outcome, trace.steps[-1].why) == ("UNAVAILABLE", "GivenUp")
+    assert found.cloud.requests == []  # no fallback: nobody waits any more
 
 
 @pytest.mark.parametrize("events_read", [1, 2, 3])
