@@ -1,4 +1,4 @@
-"""The sites' verbs: python -m clients books | site | edge | ask | workflow | study ....
+"""The sites' verbs: python -m clients VERB [key=value ...]; run.sh --help lists them.
 
 Exit codes: 0 done; 1 failed, with one sentence that says why; 2 wrong use.
 """
