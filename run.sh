@@ -29,6 +29,8 @@ usage() {
   ask          reads a site's shelf and card; needs the service running; adds to the site's ledger
   status       sites, cloud workers, links, releases, queues, the last minute; live until Ctrl-C
   ledger       adds up the sites' ledgers: bytes, characters, seconds by site and mode
+  workflow     [FILE]: checks a workflow file, shows its steps; refuses one that leaks
+  trace        --site S [REQUEST_ID|last]: what a request did, step by step
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
   compare      compares edge, cloud, split, synergy and auto over links; writes var/NAME-SEED/compare
   study-methods  compares all ways to combine on real text; writes var/NAME-SEED/study-methods
@@ -64,7 +66,7 @@ main() {
       setup gguf
       exec "$PYTHON" -m server "$@"
       ;;
-    books | ledger | status | ask | site | edge)
+    books | ledger | status | workflow | trace | ask | site | edge)
       setup
       exec "$PYTHON" -m clients "$@"
       ;;

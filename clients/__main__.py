@@ -1,4 +1,4 @@
-"""The sites' verbs: python -m clients books | site | edge | ask | study [key=value ...].
+"""The sites' verbs: python -m clients VERB [key=value ...]; run.sh --help lists them.
 
 Exit codes: 0 done; 1 failed, with one sentence that says why; 2 wrong use.
 """
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from clients.asking.cloud_channel import CloudChannel, service_address
+from clients.workflow.workflow_file import workflow_of
 from fl.choices import load_fitting
 from fl.errors import FederationError, NetGPTError, SettingsError
 from fl.settings import Settings
@@ -249,10 +250,62 @@ def status(
 
 
 @app.command()
+def workflow(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE] [KEY=VALUE]...", help="A workflow file; else the settings' own."
+        ),
+    ] = None,
+) -> None:
+    """Check a workflow file and print its steps; refuse one that would let private text out.
+
+    Reads the file. Writes nothing.
+    """
+    words = list(arguments or [])
+    settings = _settings([word for word in words if _is_setting(word)])
+    files = [word for word in words if not _is_setting(word)]
+    if len(files) > 1:
+        raise SettingsError(f"Give one workflow file, found {len(files)}.")
+    from clients.workflow.verb import show_workflow
+
+    show_workflow(settings, files[0] if files else "", Console())
+
+
+@app.command()
+def trace(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[REQUEST_ID|last] [KEY=VALUE]...", help="Which request; the last one."
+        ),
+    ] = None,
+    site: Annotated[str, typer.Option(help="The site where it was asked.")] = "",
+) -> None:
+    """Print what one request did: step by step, when, how long, how it went.
+
+    Reads var/NAME-SEED/sites/SITE/traces.jsonl, which holds no text. Writes nothing.
+    """
+    words = list(arguments or [])
+    settings = _settings([word for word in words if _is_setting(word)])
+    wanted = [word for word in words if not _is_setting(word)] or ["last"]
+    sites = [s.id for s in federated_sites(settings)]
+    if len(wanted) > 1 or (site and site not in sites):
+        raise SettingsError(
+            f"Give one request of one site: ./run.sh trace last --site {sites[0]}. "
+            f"The sites are: {', '.join(sites)}."
+        )
+    from clients.workflow.verb import show_trace
+
+    show_trace(settings, site or sites[0], wanted[0], Console())
+
+
+@app.command()
 def seeds(arguments: Arguments = None) -> None:
-    """Print the seeds that `study` runs, and so check the settings."""
+    """Print the seeds that `study` runs, and so check the settings and the workflow."""
     settings = _settings(arguments)
     federated_sites(settings)
+    workflow_of(settings)
     print(" ".join(map(str, _seeds(settings))))
 
 

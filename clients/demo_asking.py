@@ -14,6 +14,7 @@ from clients.asking.ask import Answered, Leaving
 from clients.asking.cloud_link import open_link
 from clients.edge_service.asking_client import living_service
 from clients.edge_service.asking_codec import Ended
+from clients.workflow.workflow_file import workflow_of
 from fl.generation import TextPiece
 from fl.settings import Settings
 from fl.site import Site
@@ -36,7 +37,11 @@ class Asker(Protocol):
 def ask_and_show(
     settings: Settings, prompts: Sequence[str], sites: Sequence[Site], console: Console
 ) -> None:
-    """Ask every prompt at every site and print what happened. Raises the first failure."""
+    """Ask every prompt at every site and print what happened. Raises the first failure.
+
+    Raises WorkflowError, before anything else happens, for a workflow that is not executed.
+    """
+    workflow_of(settings)
     with ExitStack() as closing:
         alone: SiteInProcess | None = None
         for site in sites:
@@ -87,7 +92,7 @@ def _show(console: Console, events: Iterator[Event], *, with_card: bool) -> None
 
 def _what_left(leaving: Leaving, end: Answered | Ended) -> str:
     mode = end.mode
-    if mode == "edge":
+    if mode == "edge" and not leaving.disclosed.text:
         return f"nothing; the site answered by itself. {end.seconds:.2f} s"
     if mode == "split":
         return (
@@ -98,7 +103,9 @@ def _what_left(leaving: Leaving, end: Answered | Ended) -> str:
     if mode == "cloud":
         what = "the short prompt; not the card"
     elif leaving.enriched.fell_back:
-        what = "the short prompt itself, for the edge model wrote nothing"
+        what = "the short prompt itself, for there was no enriched one"
+    if mode == "edge":
+        what += "; in vain, so the site answered by itself"
     return (
         f"{leaving.disclosed.characters} characters of {what} "
         f"({end.bytes_up} bytes up, {end.bytes_down} down). {end.seconds:.2f} s"

@@ -11,7 +11,7 @@ Letters: B = batch, T = positions, d = width of the model, V = vocabulary.
 import os
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -120,11 +120,17 @@ class EdgeModel:
 
     # --- what asking needs ---
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        between: Callable[[], object] | None = None,
+    ) -> list[str]:
         """Complete every prompt with the adapter as it is now; see `Writer`."""
         adapter = self._weighted()
         lines = [self.writer.line(p, adapter, max_new_tokens=max_new_tokens) for p in prompts]
-        return [written.text for written in self.writer.write(lines)]
+        return [written.text for written in self.writer.write(lines, between=between)]
 
     def _weighted(self) -> Adapter:
         """The adapter with the directions' weights in B, where it has any."""

@@ -36,17 +36,28 @@ def greedy_texts(
     limits: Sequence[int],
     end_id: int,
     on_rows: OnRows | None = None,
+    between: Callable[[], object] | None = None,
 ) -> list[NewTokens]:
     """New tokens of every prompt, `limits` at the most, in the order given.
 
-    `on_rows` is told which prompts the rows of the network's next call are.
+    `on_rows` is told which prompts the rows of the network's next call are; `between` is called
+    before each call, and what it raises ends the writing.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     new = [NewTokens() for _ in prompts]
     while order:
         rows = max(1, min(ROWS, PADDED_TOKENS // len(prompts[order[0]])))
         batch, order = order[:rows], order[rows:]
-        _decode(network, batch, prompts, new, limits=limits, end_id=end_id, on_rows=on_rows)
+        _decode(
+            network,
+            batch,
+            prompts,
+            new,
+            limits=limits,
+            end_id=end_id,
+            on_rows=on_rows,
+            between=between,
+        )
     return new
 
 
@@ -59,6 +70,7 @@ def _decode(
     limits: Sequence[int],
     end_id: int,
     on_rows: OnRows | None,
+    between: Callable[[], object] | None,
 ) -> None:
     """Decode one batch. `alive` are the prompts that its rows are, the longest first."""
     from transformers import DynamicCache
@@ -70,6 +82,8 @@ def _decode(
     if on_rows is not None:
         on_rows(alive)
     while True:
+        if between is not None:
+            between()
         logits = network(
             input_ids=ids,
             attention_mask=mask if padded else None,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clients.edge_service.edge_file import EDGE_KEY, edge_file, read_edge_file
+from clients.workflow.workflow_file import workflow_of
 from fl.errors import FederationError, SettingsError
 from fl.flower_command import flower_environment, free_port, installed
 from fl.process_group import Ended, ProcessGroup
@@ -36,6 +37,7 @@ def host(settings: Settings, arguments: Sequence[str], say: Callable[[str], None
     `arguments` are those `settings` were loaded from. Raises SettingsError or FederationError where
     waiting does not help.
     """
+    workflow_of(settings)
     site = hosted_site(settings)
     keys = _keys_folder(settings, site)
     # 1. Is it our cloud that answers there? A site may start before its cloud.

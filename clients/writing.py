@@ -10,7 +10,7 @@ Letters: B = rows of the batch, T = positions, r = rank, d_in / d_out = widths o
 where all rows have one adapter, else B.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,8 +82,13 @@ class Writer:
         ids = token_ids(self._tokenizer, prompt)[-room:] or [self._end_id]
         return Line(ids=tuple(ids), adapter=adapter, max_new_tokens=max_new_tokens)
 
-    def write(self, lines: Sequence[Line]) -> list[Written]:
-        """What follows each prompt, in the same order."""
+    def write(
+        self, lines: Sequence[Line], *, between: Callable[[], object] | None = None
+    ) -> list[Written]:
+        """What follows each prompt, in the same order.
+
+        `between` is called between tokens; what it raises gives the writing up.
+        """
         adapters = list({id(line.adapter): line.adapter for line in lines}.values())
         place = {id(adapter): i for i, adapter in enumerate(adapters)}
         whose = [place[id(line.adapter)] for line in lines]
@@ -98,6 +103,7 @@ class Writer:
                     limits=[line.max_new_tokens for line in lines],
                     end_id=self._end_id,
                     on_rows=lambda rows: self._choose([whose[row] for row in rows]),
+                    between=between,
                 )
             finally:
                 for layer in self._layers:

@@ -93,6 +93,7 @@ class Settings:
     method: str
     personal: str
     mode: str
+    workflow: str
     edge: EdgeSettings
     cloud: CloudSettings
     foundation: FoundationSettings

@@ -32,6 +32,7 @@ def mistakes(s: "Settings") -> list[str]:
             s.mode in ("edge", "cloud", "split", "synergy", "auto"),
             f"mode is edge, cloud, split, synergy or auto, found {s.mode!r}",
         ),
+        (s.workflow != "", "workflow must name a file; configs/workflow.yaml is the default"),
         (
             1 <= s.compare.timed_sites <= s.compare.sites,
             f"compare.timed_sites must be 1 to compare.sites ({s.compare.sites})",

@@ -18,6 +18,7 @@ FORBIDDEN = {
     "clients.learning": ("clients.asking",),
     "clients.asking": ("clients.learning",),
     "clients.prompts": ("clients.learning", "clients.asking", "clients.edge_service"),
+    "clients.workflow": ("clients.asking", "clients.learning", "clients.edge_service"),
     "server.federation": ("server.generation", "server.deployment"),
     "server.generation": ("server.federation", "server.deployment"),
 }
@@ -38,6 +39,7 @@ _GRPC = (
 AT_THE_RIM = {
     "flwr": ("fl.flower_records", "clients.learning.flower_app", "server.federation"),
     "omegaconf": ("fl.settings",),
+    "yaml": ("fl.settings", "clients.workflow.workflow_file"),
     "peft": ("clients.edge_model", "clients.lean_layers", "server.tuning"),
     "ray": (),
     "grpc": _GRPC,

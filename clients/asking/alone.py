@@ -6,8 +6,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from clients.asking.enrichment import enrich
+from clients.asking.enrichment import Enriched, enrich
 from clients.asking.modes import Here, OwnAnswer
+from clients.workflow.deadline import Deadline
 from fl.adapter import Adapter, initial_adapter
 from fl.base_model import base_folder
 from fl.prompt_format import cloud_prompt
@@ -23,13 +24,21 @@ MOST_TOGETHER = 16  # prompts in one batch
 
 
 def answers_alone(
-    model: "EdgeModel", settings: Settings, prompts: Sequence[str]
+    model: "EdgeModel",
+    settings: Settings,
+    prompts: Sequence[str],
+    *,
+    between: Callable[[], object] | None = None,
 ) -> list["Written"]:
-    """The edge model's own answers to enriched prompts, MOST_TOGETHER at a time."""
+    """The edge model's own answers to enriched prompts, MOST_TOGETHER at a time.
+
+    `between` is called between tokens; what it raises gives the writing up.
+    """
     plain, most = nothing_added(model), settings.asking.answer_tokens
     lines = [model.writer.line(cloud_prompt(p), plain, max_new_tokens=most) for p in prompts]
     at = range(0, len(lines), MOST_TOGETHER)
-    return [written for i in at for written in model.writer.write(lines[i : i + MOST_TOGETHER])]
+    batches = (lines[i : i + MOST_TOGETHER] for i in at)
+    return [w for batch in batches for w in model.writer.write(batch, between=between)]
 
 
 def nothing_added(model: "EdgeModel") -> Adapter:
@@ -40,9 +49,13 @@ def nothing_added(model: "EdgeModel") -> Adapter:
 def alone(model: "EdgeModel", settings: Settings, card: Callable[[], str]) -> Here:
     """The site's part with this model, whose adapter is set; `card` is of the moment."""
 
-    def answer(enriched: str) -> OwnAnswer:
+    def enriched(card: str, short: str, deadline: Deadline) -> Enriched:
+        most = settings.asking.enriched_tokens
+        return enrich(model, card, short, most, between=deadline.check)
+
+    def answer(enriched: str, deadline: Deadline) -> OwnAnswer:
         started = perf_counter()
-        (written,) = answers_alone(model, settings, [enriched])
+        (written,) = answers_alone(model, settings, [enriched], between=deadline.check)
         tokens = len(model.token_ids(cloud_prompt(enriched)))
         return OwnAnswer(
             written=written,
@@ -53,7 +66,7 @@ def alone(model: "EdgeModel", settings: Settings, card: Callable[[], str]) -> He
 
     return Here(
         card=card,
-        enrich=lambda card, short: enrich(model, card, short, settings.asking.enriched_tokens),
+        enrich=enriched,
         answer=answer,
         lower=lambda: lower_layers(settings),
         fingerprint=model.base.fingerprint,

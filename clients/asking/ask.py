@@ -1,19 +1,18 @@
-"""Asking, from the person's short prompt to the cloud's answer.
+"""What asking is about: a wish, what is about to leave, an answer; and asking about many prompts.
 
-card + short prompt -> enrich (GPT-2, here) -> disclose -> generate (LLaMA, cloud) -> answer
+One prompt's way is a workflow: modes.py begins it, steps.py and generating.py do its steps.
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from time import perf_counter
 
-from clients.asking.cloud_channel import CloudChannel, Generation
+from clients.asking.cloud_channel import CloudChannel
 from clients.asking.disclosure import Disclosed, disclose
-from clients.asking.enrichment import Completing, Enriched, enrich
+from clients.asking.enrichment import Enriched
 from fl.errors import GenerationError
-from fl.generation import GenerationRequest, Reply, TextPiece, Turn
+from fl.generation import GenerationRequest, Reply, Turn
 from fl.settings import Settings
 
 
@@ -37,11 +36,12 @@ class Leaving:
     short: str = field(repr=False)
     enriched: Enriched
     disclosed: Disclosed
+    mode: str = ""  # that is on it: edge, cloud, split or synergy; "" where nobody says
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answered(Leaving):
-    """All that became of a short prompt."""
+    """All that became of a short prompt; `mode` is the one that answered."""
 
     answer: str = field(repr=False)  # what had arrived, where the cloud failed
     reply: Reply | None = field(repr=False)  # None where the cloud failed
@@ -49,7 +49,6 @@ class Answered(Leaving):
     bytes_up: int  # of messages
     bytes_down: int
     seconds: float  # from the short prompt to the end
-    mode: str = "synergy"  # which way it was answered: edge, cloud, split or synergy
     states_bytes: int = 0  # of hidden states that left, where the model is split
     layers_seconds: float = 0.0  # for the layers that run here then: loaded, waited for, run
 
@@ -59,107 +58,6 @@ class Answered(Leaving):
         outcome = self.reply or self.error
         assert outcome is not None
         return outcome
-
-
-def ask(
-    short: str,
-    *,
-    card: str,
-    model: Completing,
-    channel: CloudChannel,
-    settings: Settings,
-    site_id: str,
-    on_disclosed: Callable[[Enriched, Disclosed], None] | None = None,
-    on_piece: Callable[[str], None] | None = None,
-) -> Answered:
-    """Ask the cloud in the site's words; `on_piece` sees the answer's text as it streams.
-
-    `on_disclosed` sees what is about to leave, before it does.
-
-    A cloud that fails raises nothing: the enriched prompt comes back with a typed error.
-    """
-    started = perf_counter()
-
-    # 1. Enrich at the site: card and short prompt never go further.
-    enriched = enrich(model, card, short, settings.asking.enriched_tokens)
-
-    # 2. Decide what may leave. 3. Let the cloud answer.
-    for event in disclose_and_answer(
-        short,
-        card=card,
-        enriched=enriched,
-        channel=channel,
-        settings=settings,
-        site_id=site_id,
-        started=started,
-    ):
-        if isinstance(event, Answered):
-            return event
-        if isinstance(event, TextPiece):
-            if on_piece is not None:
-                on_piece(event.text)
-        elif on_disclosed is not None:
-            on_disclosed(event.enriched, event.disclosed)
-    raise AssertionError("the last event is Answered")
-
-
-def disclose_and_answer(
-    short: str,
-    *,
-    card: str,
-    enriched: Enriched,
-    channel: CloudChannel,
-    settings: Settings,
-    site_id: str,
-    started: float,
-    wish: Wish = Wish(),
-    request_id: str = "",
-    due: float | None = None,
-    on_sent: Callable[[Generation], None] | None = None,
-) -> Iterator[Leaving | TextPiece | Answered]:
-    """The way of an enriched prompt: Leaving, pieces of the answer as they come, Answered.
-
-    Nothing leaves before Leaving has been taken. `started` is perf_counter() at the short prompt;
-    `on_sent` gets the running request, which another thread may cancel; at `due`, in
-    perf_counter()'s seconds, it is given up.
-    """
-    disclosed = disclose(enriched.text, settings.asking)
-    leaving = Leaving(card=card, short=short, enriched=enriched, disclosed=disclosed)
-    yield leaving
-
-    pieces: list[str] = []
-    reply: Reply | None = None
-    failure: GenerationError | None = None
-    bytes_up = bytes_down = 0
-    try:
-        request = request_of(disclosed, settings, site_id, wish, request_id=request_id)
-        left_s = None if due is None else max(0.001, due - perf_counter())
-        with channel.generate(request, timeout_s=left_s) as generation:
-            if on_sent is not None:
-                on_sent(generation)
-            bytes_up = generation.bytes_up
-            for event in generation:
-                bytes_down = generation.bytes_down
-                if isinstance(event, Reply):
-                    reply = event
-                else:
-                    pieces.append(event.text)
-                    yield event
-    except GenerationError as error:
-        failure = error
-
-    yield Answered(
-        card=card,
-        short=short,
-        enriched=enriched,
-        disclosed=disclosed,
-        answer="".join(pieces),
-        reply=reply,
-        error=failure,
-        bytes_up=bytes_up,
-        bytes_down=bytes_down,
-        seconds=perf_counter() - started,
-    )
 
 
 def answer_many(

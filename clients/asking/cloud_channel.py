@@ -36,7 +36,7 @@ _MEANING = {
     "UNAVAILABLE": "No cloud service answers at {address}: it is not running, still loading, or "
     "shutting down. {start}",
     "DEADLINE_EXCEEDED": "The cloud at {address} did not answer within {timeout_s:g} s "
-    "(asking.timeout_s).",
+    "(asking.timeout_s, or its step's deadline_s).",
     "RESOURCE_EXHAUSTED": "The cloud at {address} is busy: its queue is full (service.queue), or "
     "the prompt is far too large. Try again later.",
     "INVALID_ARGUMENT": "The cloud at {address} refused the request: the prompt is longer than "
@@ -80,7 +80,7 @@ class Generation:
         message = request_to_wire(request)
         self.bytes_up = message.ByteSize()  # of messages, without HTTP/2's own
         self.bytes_down = 0
-        self._channel = channel
+        self._channel, self._timeout_s = channel, timeout_s
         self._call = channel.stub.Generate(message, timeout=timeout_s, metadata=channel.metadata)
         self._events = events_from_wire(self._messages())
 
@@ -111,7 +111,7 @@ class Generation:
                 self.bytes_down += message.ByteSize()
                 yield message
         except grpc.RpcError as error:
-            raise self._channel.typed(error) from None
+            raise self._channel.typed(error, timeout_s=self._timeout_s) from None
 
 
 class CloudChannel:
@@ -141,7 +141,10 @@ class CloudChannel:
         self.stub = pb_grpc.GenerationServiceStub(self.grpc)
 
     def generate(self, request: GenerationRequest, *, timeout_s: float | None = None) -> Generation:
-        """Send a request. Raises GenerationError, here for bad fields, else while iterating."""
+        """Send a request; `timeout_s` is to its end, None the channel's.
+
+        Raises GenerationError, here for bad fields, else while iterating.
+        """
         return Generation(self, request, self.timeout_s if timeout_s is None else timeout_s)
 
     def probe(self, site_id: str, *, padding: int = 0, wanted: int = 0) -> Probed:
@@ -177,8 +180,9 @@ class CloudChannel:
             status="UNAVAILABLE",
         )
 
-    def typed(self, error: grpc.RpcError) -> GenerationError:
-        """The typed error of a failed call."""
+    def typed(self, error: grpc.RpcError, *, timeout_s: float | None = None) -> GenerationError:
+        """The typed error of a failed call, which had `timeout_s`; None: the channel's."""
+        had_s = float(f"{self.timeout_s if timeout_s is None else timeout_s:.3g}")
         status: str = error.code().name
         if status == "NOT_FOUND":  # so says a health service that does not know ours
             status = "UNIMPLEMENTED"
@@ -188,7 +192,7 @@ class CloudChannel:
             text += f" Its log knows more under error {error_id[1]}."
         here = is_loopback(split_address(self.address, setting=self._setting)[0])
         start = "Start it with ./run.sh serve." if here else "Its host's ./run.sh cloud says more."
-        text = text.format(address=self.address, timeout_s=self.timeout_s, start=start)
+        text = text.format(address=self.address, timeout_s=had_s, start=start)
         if status == "UNAVAILABLE":
             text = self._blame() or text
         return GenerationError(text, status=status)

@@ -44,6 +44,9 @@ class Disclosed:
     redactions: Mapping[str, int]  # kind -> how many were masked
 
 
+NOTHING = Disclosed(text="", characters=0, redactions={})  # no text leaves
+
+
 def disclose(enriched: str, asking: AskingSettings) -> Disclosed:
     """Clean, redact and cut an enriched prompt. Disclosing the result again changes nothing."""
     text = _visible(enriched)

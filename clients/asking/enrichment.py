@@ -1,6 +1,6 @@
 """Card and short prompt become an enriched prompt (NetGPT: P_com = LLM(P_con; I)), at the site."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
@@ -18,8 +18,17 @@ class Counting(Protocol):
 class Completing(Counting, Protocol):
     """What enrichment needs of the site's EdgeModel; its adapter is set already."""
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
-        """Continue each prompt greedily; return the new text only, stripped."""
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        between: Callable[[], object] | None = None,
+    ) -> list[str]:
+        """Continue each prompt greedily; return the new text only, stripped.
+
+        `between` is called between tokens; what it raises gives the writing up.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +41,17 @@ class Enriched:
     fell_back: bool  # NetGPT: the short prompt P_con goes on in place of P_com
 
 
-def enrich(model: Completing, card: str, short: str, max_new_tokens: int) -> Enriched:
+def enrich(
+    model: Completing,
+    card: str,
+    short: str,
+    max_new_tokens: int,
+    *,
+    between: Callable[[], object] | None = None,
+) -> Enriched:
     """Complete a short prompt under a card with at most `max_new_tokens` tokens."""
-    started = perf_counter()
-    [written] = model.generate([edge_prompt(card, short)], max_new_tokens=max_new_tokens)
+    started, prompt = perf_counter(), edge_prompt(card, short)
+    [written] = model.generate([prompt], max_new_tokens=max_new_tokens, between=between)
     return as_enriched(written, short, model, seconds=perf_counter() - started)
 
 
@@ -49,3 +65,8 @@ def as_enriched(written: str, short: str, model: Counting, *, seconds: float) ->
         seconds=seconds,
         fell_back=silent,
     )
+
+
+def unenriched(short: str, *, fell_back: bool = False) -> Enriched:
+    """The short prompt in the enriched one's place."""
+    return Enriched(text=short, new_tokens=0, seconds=0.0, fell_back=fell_back)

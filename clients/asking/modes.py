@@ -1,4 +1,4 @@
-"""The ways a short prompt can be answered, behind one door.
+"""The ways a short prompt can be answered, behind one door: a request's way through the workflow.
 
 edge      enrich and answer, both here (GPT-2); nothing leaves
 cloud     the short prompt itself, disclosed, is what the cloud's LLaMA answers
@@ -7,29 +7,33 @@ synergy   enrich here, disclose, answer there (NetGPT)
 auto      as edge, unless the answer's score is too low for what the link would cost: synergy
 """
 
+import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from clients.asking.ask import Answered, Leaving, Wish, disclose_and_answer
+from clients.asking.ask import Answered, Leaving, Wish
 from clients.asking.cloud_channel import CloudChannel
-from clients.asking.disclosure import Disclosed, disclose
 from clients.asking.enrichment import Enriched
-from fl.errors import GenerationError
-from fl.generation import BASE, Reply, TextPiece
+from clients.asking.figures import Figures, figures_of
+from clients.asking.steps import AskingSteps
+from clients.workflow.deadline import Deadline
+from clients.workflow.execution import Execution
+from clients.workflow.steps import MODES as MODES
+from clients.workflow.steps import REFUSE
+from clients.workflow.trace import Trace
+from clients.workflow.workflow import Workflow
+from fl.errors import GenerationError, NetGPTError
+from fl.generation import TextPiece
 from fl.settings import Settings
-from fl.text_stream import before_stop
 
 if TYPE_CHECKING:  # torch is loaded only where a model runs
-    from clients.orchestration.placing import Place, Placing
+    from clients.orchestration.placing import Placing
     from clients.splitting.lower_layers import LowerLayers
-    from clients.splitting.split_answer import SplitAnswer
     from clients.writing import Written
-
-MODES = ("edge", "cloud", "split", "synergy", "auto")
-NOTHING = Disclosed(text="", characters=0, redactions={})
 
 Event = Leaving | TextPiece | Answered
 
@@ -46,31 +50,56 @@ class OwnAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Here:
-    """What a site can do by itself."""
+    """What a site can do by itself. Who gets a deadline keeps it, or raises GenerationError."""
 
     card: Callable[[], str]
-    enrich: Callable[[str, str], Enriched]  # card, short
-    answer: Callable[[str], OwnAnswer]  # to an enriched prompt
+    enrich: Callable[[str, str, Deadline], Enriched]  # card, short
+    answer: Callable[[str, Deadline], OwnAnswer]  # to an enriched prompt
     lower: Callable[[], "LowerLayers"]  # loads them at the first split
     fingerprint: str  # of the edge model's base
 
 
+class Chooses(Protocol):
+    """Decides for mode=auto; routing/router.py does."""
+
+    def look(self) -> None:
+        """A request begins."""
+
+    def keeps(self, written: "Written") -> bool:
+        """Is the site's own answer good enough?"""
+
+    def learn(self, answered: Answered) -> None:
+        """What became of a request."""
+
+
+def new_request_id() -> str:
+    """Random; unlinked to who asks."""
+    return uuid.uuid4().hex[:16]
+
+
+def _nobody() -> Chooses:
+    raise AssertionError("only auto asks whether an own answer is good enough")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One request on its way. `keeps` decides for auto whether an own answer is good enough."""
+    """One request on its way."""
 
     short: str = field(repr=False)
-    mode: str
+    mode: str  # that is wanted; the workflow may fix another
+    workflow: Workflow
     here: Here
     channel: CloudChannel
     settings: Settings
     site_id: str
     started: float  # perf_counter() at the short prompt
+    request_id: str = field(default_factory=new_request_id)
     wish: Wish = field(default_factory=Wish)
-    keeps: "Callable[[Written], bool]" = lambda written: True
+    router: Callable[[], Chooses] = _nobody  # for auto; may take a while, raises GenerationError
     when_left: Callable[[Callable[[], object]], None] = lambda give_up: None
+    record: Callable[[Figures], None] = lambda figures: None
+    on_trace: Callable[[Trace], None] = lambda trace: None
     placing: "Placing | None" = None  # asks the cloud for a place where there is a deadline
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def deadline_s(self) -> float:
@@ -81,190 +110,63 @@ class Asked:
     @property
     def wants_place(self) -> bool:
         """Is the cloud asked for a place?"""
-        in_question = self.mode in ("synergy", "auto")
+        in_question = self.workflow.mode(self.mode) in ("synergy", "auto")
         return in_question and self.placing is not None and self.deadline_s > 0
 
 
-def answer_by(asked: Asked) -> Iterator[Event]:
+def answer_by(asked: Asked) -> Generator[Event, None, None]:
     """Leaving, pieces of the answer, Answered; nothing leaves before Leaving has been taken.
 
-    Raises GenerationError for a mode that does not exist, or where others have the split model for
-    too long; CancelledError where the asker has left while it waited for that.
+    The trace is told before Answered comes, and whenever the request ends without. Raises
+    GenerationError for a mode that does not exist, and what a step raises whose fallback is to
+    refuse; CancelledError where the asker has left before.
     """
-    ways = {"edge": _edge, "cloud": _cloud, "split": _split, "synergy": _synergy, "auto": _auto}
-    if asked.mode not in ways:
+    if asked.mode not in MODES:
         raise GenerationError(
             f"mode is one of {', '.join(MODES)}; found {asked.mode!r}.", status="INVALID_ARGUMENT"
         )
-    yield from ways[asked.mode](asked)
-
-
-def _edge(asked: Asked) -> Iterator[Event]:
-    card, enriched = _enriched(asked)
-    yield from _own(asked, card, enriched, asked.here.answer(enriched.text))
-
-
-def _cloud(asked: Asked) -> Iterator[Event]:
-    bare = Enriched(text=asked.short, new_tokens=0, seconds=0.0, fell_back=False)
-    yield from _sent(asked, "", bare, mode="cloud")
-
-
-def _synergy(asked: Asked) -> Iterator[Event]:
-    place = _place(asked)
-    card, enriched = _enriched(asked)
-    if _at_the_site(place):
-        yield from _own(asked, card, enriched, asked.here.answer(enriched.text))
-    else:
-        yield from _sent(asked, card, enriched, mode="synergy")
-
-
-def _auto(asked: Asked) -> Iterator[Event]:
-    place = _place(asked)
-    card, enriched = _enriched(asked)
-    own = asked.here.answer(enriched.text)
-    if asked.keeps(own.written):
-        if place is not None:
-            place.give_back()
-        yield from _own(asked, card, enriched, own)
-    elif _at_the_site(place, has_answer=True):
-        yield from _own(asked, card, enriched, own)
-    else:
-        yield from _sent(asked, card, enriched, mode="synergy")
-
-
-def _place(asked: Asked) -> "Place | None":
-    """A place in the cloud is asked for while the site writes; None where nothing is due."""
-    if asked.placing is None or not asked.wants_place:
-        return None
-    return asked.placing.begin(asked.request_id, started=asked.started, deadline_s=asked.deadline_s)
-
-
-def _at_the_site(place: "Place | None", *, has_answer: bool = False) -> bool:
-    """Is it answered here? Raises GenerationError (RESOURCE_EXHAUSTED) where it is shed."""
-    if place is None:
-        return False
-    verdict = place.verdict()
-    if verdict.place == "shed" and not has_answer:
-        raise GenerationError(
-            f"Nobody can answer within the deadline: there is too little {verdict.short_of}. "
-            "Allow more seconds, or try again later.",
-            status="RESOURCE_EXHAUSTED",
-        )
-    return verdict.place != "cloud"
-
-
-def _split(asked: Asked) -> Iterator[Event]:
-    began = perf_counter()
-    lower = asked.here.lower()
-    wait_s = asked.settings.asking.timeout_s
-    with lower.turn.taken(wait_s=wait_s, when_left=asked.when_left):
-        yield from _split_in_turn(asked, lower, waited=perf_counter() - began)
-
-
-def _split_in_turn(asked: Asked, lower: "LowerLayers", *, waited: float) -> Iterator[Event]:
-    from clients.splitting.split_answer import SplitAnswer
-
-    bare = Enriched(text=asked.short, new_tokens=0, seconds=0.0, fell_back=False)
-    leaving = Leaving(card="", short=asked.short, enriched=bare, disclosed=NOTHING)
-    yield leaving
-    # Its states leave; what the disclosure step would mask is not in them.
-    prompt = disclose(asked.short, asked.settings.asking).text
-    with SplitAnswer(
-        lower,
-        asked.channel,
-        prompt,
-        settings=asked.settings,
-        site_id=asked.site_id,
-        wish=asked.wish,
-    ) as answer:
-        asked.when_left(answer.cancel)
-        yield from _split_events(asked, leaving, answer, waited=waited)
-
-
-def _split_events(
-    asked: Asked, leaving: Leaving, answer: "SplitAnswer", *, waited: float
-) -> Iterator[Event]:
-    pieces: list[str] = []
-    reply: Reply | None = None
-    failure: GenerationError | None = None
-    try:
-        for event in answer:
-            if isinstance(event, Reply):
-                reply = event
-            else:
-                pieces.append(event.text)
-                yield event
-    except GenerationError as error:
-        failure = error
-    yield Answered(
-        card=leaving.card,
-        short=leaving.short,
-        enriched=leaving.enriched,
-        disclosed=leaving.disclosed,
-        answer="".join(pieces),
-        reply=reply,
-        error=failure,
-        bytes_up=answer.crossing.up,
-        bytes_down=answer.crossing.down,
-        seconds=perf_counter() - asked.started,
-        mode="split",
-        states_bytes=answer.crossing.states,
-        layers_seconds=waited + answer.seconds_here,
-    )
-
-
-def _enriched(asked: Asked) -> tuple[str, Enriched]:
-    card = asked.here.card()
-    return card, asked.here.enrich(card, asked.short)
-
-
-def _own(asked: Asked, card: str, enriched: Enriched, own: OwnAnswer) -> Iterator[Event]:
-    """The edge model's answer as the others come: Leaving (nothing does), a piece, Answered."""
-    yield Leaving(card=card, short=asked.short, enriched=enriched, disclosed=NOTHING)
-    text = before_stop(own.written.text, asked.wish.stop)
-    stopped = text != own.written.text
-    if text:
-        yield TextPiece(text=text)
-    most = own.limit or asked.wish.max_new_tokens or asked.settings.asking.answer_tokens
-    tokens = len(own.written.nats)
-    yield Answered(
-        card=card,
+    workflow = asked.workflow.within(asked.deadline_s)
+    steps = AskingSteps(asked, workflow.mode(asked.mode))
+    execution = Execution(
+        workflow,
+        steps.doings(),
+        mode=steps.mode,
         short=asked.short,
-        enriched=enriched,
-        disclosed=NOTHING,
-        answer=text,
-        reply=Reply(
-            text=text,
-            finish_reason="length" if tokens >= most and not stopped else "stop",
-            prompt_tokens=own.tokens,
-            completion_tokens=tokens,
-            queue_seconds=0.0,
-            prefill_seconds=0.0,
-            decode_seconds=own.seconds,
-            model_fingerprint=asked.here.fingerprint,
-            release=BASE,
-        ),
-        error=None,
-        bytes_up=0,
-        bytes_down=0,
-        seconds=perf_counter() - asked.started,
-        mode="edge",
-    )
-
-
-def _sent(asked: Asked, card: str, enriched: Enriched, *, mode: str) -> Iterator[Event]:
-    """The way through the disclosure step to the cloud's LLaMA."""
-    for event in disclose_and_answer(
-        asked.short,
-        card=card,
-        enriched=enriched,
-        channel=asked.channel,
-        settings=asked.settings,
-        site_id=asked.site_id,
+        timeout_s=asked.settings.asking.timeout_s,
         started=asked.started,
-        wish=asked.wish,
-        request_id=asked.request_id,
-        due=asked.started + asked.deadline_s if asked.deadline_s else None,
-        on_sent=lambda generation: asked.when_left(generation.cancel),
-    ):
-        yield replace(event, mode=mode) if isinstance(event, Answered) else event
+    )
+    figures, outcome = None, "INTERNAL"
+    try:
+        steps.ask_for_place()  # the cloud is asked while the site writes
+        if steps.mode == "auto":  # the link is measured while the site writes
+            steps.look_ahead(refuse=_refuses(workflow))
+        answered: Answered = yield from execution.run()
+        figures = figures_of(answered)
+        steps.learn(answered)
+    except NetGPTError as error:
+        outcome = getattr(error, "status", outcome)
+        raise
+    except (GeneratorExit, CancelledError):
+        outcome = "cancelled"
+        raise
+    finally:
+        steps.leave_place()
+        asked.on_trace(
+            Trace(
+                request_id=asked.request_id,
+                site_id=asked.site_id,
+                at=time.time(),
+                workflow=workflow.digest,
+                wanted=asked.mode,
+                mode=figures.mode if figures else steps.way,
+                outcome=figures.outcome if figures else outcome,
+                seconds=perf_counter() - asked.started,
+                steps=tuple(execution.spans),
+            )
+        )
+    yield answered
+
+
+def _refuses(workflow: Workflow) -> bool:
+    route = workflow.step("route")
+    return route is None or route.fallback.text == REFUSE

@@ -8,16 +8,22 @@ from clients.adapter_shelf import newest_shelf
 from clients.asking.alone import alone, answers_alone
 from clients.asking.ask import Answered, Wish
 from clients.asking.cloud_link import CloudLink
-from clients.asking.modes import Asked, Event, answer_by
+from clients.asking.figures import Figures
+from clients.asking.modes import Asked, Chooses, Event, answer_by
 from clients.ledger.account import account
 from clients.ledger.entry import Entry
-from clients.ledger.journal import ledger_file, record
+from clients.ledger.journal import ledger_file
+from clients.ledger.journal import record as record_entry
 from clients.personal_part import in_use
 from clients.place_card import card_text, read_facts
 from clients.prompts.record import PromptRecord
 from clients.routing.calibrating import calibration_of
 from clients.routing.calibration import Calibration
 from clients.routing.router import Router
+from clients.workflow.trace import Trace
+from clients.workflow.trace_file import keep as keep_trace
+from clients.workflow.trace_file import trace_file
+from clients.workflow.workflow_file import workflow_of
 from fl.errors import FederationError
 from fl.generation import TextPiece
 from fl.prompt_format import edge_prompt
@@ -41,8 +47,11 @@ class SiteInProcess:
         *,
         keep: Callable[[Entry], None] | None = None,
     ) -> None:
-        """`keep` gets every request's entry; without it the site's ledger does."""
+        """`keep` gets every request's entry; without it the site's ledger does, and its traces
+        get the request's. Raises WorkflowError.
+        """
         self._settings, self._model, self._link, self._keep = settings, model, link, keep
+        self._workflow = workflow_of(settings)
         self._site: Site | None = None
 
     def at(self, site: Site, *, calibration: Calibration | None = None) -> "SiteInProcess":
@@ -53,7 +62,7 @@ class SiteInProcess:
         """
         self._release = load_site_adapter(self._model, self._settings, site)
         self._site, self._router = site, None
-        if self._settings.mode == "auto":
+        if self._workflow.mode(self._settings.mode) == "auto":
             self._link.meter.look()  # while the site gets ready
             found = calibration or calibration_of(
                 self._settings,
@@ -85,49 +94,55 @@ class SiteInProcess:
         assert site is not None
         wanted = mode or settings.mode
         started, began, before = perf_counter(), process_time(), self._link.crossed
-        router = self._router if wanted == "auto" else None
-        if router is not None:
-            router.look()
         first = 0.0
-        for event in answer_by(
-            Asked(
-                short=short,
-                mode=wanted,
-                here=alone(
-                    self._model, settings, self._card if card is None else lambda: str(card)
-                ),
-                channel=self._link.channel,
-                settings=settings,
+
+        def record(figures: Figures) -> None:
+            crossed = self._link.crossed
+            entry = account(
+                figures,
+                request_id=asked.request_id,
                 site_id=site.id,
-                started=started,
-                wish=wish,
-                keeps=router.keeps if router else lambda written: True,
+                wanted=wanted,
+                crossed=crossed.since(before) if crossed and before else None,
+                first_seconds=first,
+                cpu_seconds=process_time() - began,
+                short_tokens=len(self._model.token_ids(short)),
+                federation=self._release.federation,
+                release=self._release.number,
             )
-        ):
+            if self._keep is not None:
+                self._keep(entry)
+            else:
+                record_entry(ledger_file(settings, site.id), entry)
+
+        asked = Asked(
+            short=short,
+            mode=wanted,
+            workflow=self._workflow,
+            here=alone(self._model, settings, self._card if card is None else lambda: str(card)),
+            channel=self._link.channel,
+            settings=settings,
+            site_id=site.id,
+            started=started,
+            wish=wish,
+            router=self._chooser,
+            record=record,
+            on_trace=self._trace,
+        )
+        for event in answer_by(asked):
             if isinstance(event, TextPiece):
                 first = first or perf_counter() - started
-            elif isinstance(event, Answered):
-                crossed = self._link.crossed
-                entry = account(
-                    event,
-                    site_id=site.id,
-                    wanted=wanted,
-                    crossed=crossed.since(before) if crossed and before else None,
-                    first_seconds=first,
-                    cpu_seconds=process_time() - began,
-                    short_tokens=len(self._model.token_ids(short)),
-                    federation=self._release.federation,
-                    release=self._release.number,
-                )
-                if self._keep is not None:
-                    self._keep(entry)
-                else:
-                    record(ledger_file(settings, site.id), entry)
-                if router is not None:
-                    router.learn(event)
-                if event.error is not None:
-                    raise event.error
+            elif isinstance(event, Answered) and event.error is not None:
+                raise event.error
             yield event
+
+    def _chooser(self) -> Chooses:
+        assert self._router is not None, "`at` makes it for mode=auto"
+        return self._router
+
+    def _trace(self, trace: Trace) -> None:
+        if self._keep is None:
+            keep_trace(trace_file(self._settings, trace.site_id), trace)
 
     def _card(self) -> str:
         """The card of this moment."""

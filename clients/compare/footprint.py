@@ -13,6 +13,7 @@ from typing import NoReturn
 from clients.asking.ask import Wish
 from clients.asking.cloud_link import open_link
 from clients.asking.modes import MODES, Asked, Here, answer_by
+from clients.workflow.workflow_file import workflow_of
 from fl.settings import Settings
 from fl.site import Site
 from fl.site_list import site_folder
@@ -55,6 +56,7 @@ def _peak_of_one(settings: Settings, site: Site, mode: str) -> int:
             asked = Asked(
                 short="need a coffee",
                 mode=mode,
+                workflow=workflow_of(settings),
                 here=_without_edge_model(settings),
                 channel=link.channel,
                 settings=settings,

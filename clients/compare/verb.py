@@ -26,7 +26,10 @@ from clients.compare import resources
 from clients.compare.results import Comparison, SeedTrials, as_json
 from clients.compare.timing import how_many, try_link
 from clients.study.measure import newest_federation
+from clients.workflow.steps import MODES
+from clients.workflow.workflow_file import workflow_of
 from fl import durable
+from fl.errors import SettingsError
 from fl.link.profiles import profile
 from fl.settings import Settings
 from fl.site import Site
@@ -38,10 +41,12 @@ FOLDER, PICTURE = "compare", "compare.png"
 def compare(settings: Settings, console: Console) -> None:
     """Measure, and write compare.md, compare.json and compare.png; the service must be running.
 
-    Raises FederationError where a seed has no federation, BookError where its books have no marks.
+    Raises SettingsError for a workflow of fewer modes, FederationError where a seed has no
+    federation, BookError where its books have no marks.
     """
     for name in settings.compare.profiles:
         profile(name)
+    check_all_modes(settings)
     # One service answers for all seeds; its address lies in the first one's run folder.
     at = replace(settings, service=replace(settings.service, address=service_address(settings)))
     seeds = [replace(at, seed=settings.seed + i) for i in range(settings.seeds)]
@@ -58,6 +63,15 @@ def compare(settings: Settings, console: Console) -> None:
     durable.publish(out / "compare.md", f"{text}\n![All modes]({PICTURE})\n".encode())
     console.print(Text(text), soft_wrap=True)
     console.print(f"  {out / 'compare.md'}\n  {out / PICTURE}", soft_wrap=True, highlight=False)
+
+
+def check_all_modes(settings: Settings) -> None:
+    """Raise SettingsError where the workflow does not leave the mode to the request."""
+    if workflow_of(settings).modes != MODES:
+        raise SettingsError(
+            f"compare asks in every mode, and {settings.workflow} fixes the mode of its route "
+            "step. Use workflow=configs/workflow.yaml."
+        )
 
 
 def _measured(seeds: list[Settings], console: Console) -> Comparison:

@@ -8,6 +8,7 @@ import grpc
 from clients.asking.ask import Leaving
 from clients.edge_service.asking_codec import Ended, event_from_wire
 from clients.edge_service.edge_file import CHANNEL_OPTIONS, EdgeFile, edge_file, read_edge_file
+from clients.workflow.workflow_file import workflow_of
 from fl.errors import GenerationError, SettingsError
 from fl.generation import TextPiece
 from fl.settings import Settings
@@ -71,13 +72,13 @@ class AskingClient:
 
 
 def living_service(settings: Settings, site_id: str) -> AskingClient | None:
-    """A connection to the site's edge service; None where none runs."""
+    """A connection to the site's edge service; None where none runs. Raises WorkflowError."""
     service = read_edge_file(edge_file(settings, site_id))
     if service is None:
         return None
+    longest_s = workflow_of(settings).longest_s(settings.asking.timeout_s)
     try:
-        # mode=auto: enriching, an own answer and the cloud's each take asking.timeout_s at the most
-        client = AskingClient(service, timeout_s=3 * settings.asking.timeout_s + STATUS_S)
+        client = AskingClient(service, timeout_s=longest_s + STATUS_S)
     except SettingsError:
         return None
     try:

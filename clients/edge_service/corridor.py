@@ -1,18 +1,17 @@
 """A prompt's way through the edge service of a site, whoever brings it.
 
-short prompt, mode -> what the site does itself (site_part.py) and what leaves it (asking/modes.py)
--> the figures, and a line in the site's ledger
+short prompt, mode -> the workflow's steps (asking/modes.py), what the site does itself in
+site_part.py -> the figures, a line in the site's ledger and one in its traces
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from math import inf
-from typing import Protocol
 
 from clients.asking.ask import Answered, Leaving, Wish
 from clients.asking.cloud_channel import CloudChannel
-from clients.asking.modes import MODES, Asked, answer_by
+from clients.asking.modes import MODES, Asked, Chooses, answer_by
 from clients.edge_service.model_owner import GivenUp, ModelOwner
 from clients.edge_service.request_ledger import RequestLedger, Tab
 from clients.edge_service.serving import InUse, Serving
@@ -21,6 +20,7 @@ from clients.edge_service.site_part import SitePart
 from clients.edge_service.site_part import WhenLeft as WhenLeft
 from clients.orchestration.own_pace import OwnPace
 from clients.orchestration.placing import Placing
+from clients.workflow.workflow import Workflow
 from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import Reply, TextPiece
@@ -31,19 +31,7 @@ from fl.site import Site
 LONGEST_PROMPT = 4000  # characters
 
 Event = Enrichment | Leaving | TextPiece | Answered
-
-
-class Chooses(Protocol):
-    """Decides for mode=auto; routing/router.py does."""
-
-    def look(self) -> None:
-        """A request begins."""
-
-    def keeps(self, written: Written) -> bool:
-        """Is the site's own answer good enough?"""
-
-    def learn(self, answered: Answered) -> None:
-        """What became of a request."""
+Events = Generator[Leaving | TextPiece | Answered, None, None]
 
 
 class Corridor:
@@ -54,6 +42,7 @@ class Corridor:
         settings: Settings,
         site: Site,
         *,
+        workflow: Workflow,
         owner: ModelOwner,
         serving: Serving,
         channel: CloudChannel,
@@ -64,7 +53,7 @@ class Corridor:
         placing: Placing | None,
     ) -> None:
         """`router` gives who decides for auto; it may take a while and raise GenerationError."""
-        self.site, self.metrics, self.ledger = site, metrics, ledger
+        self.site, self.metrics, self.ledger, self.workflow = site, metrics, ledger, workflow
         self._settings, self._channel, self._router = settings, channel, router
         self._placing = placing
         self._part = SitePart(settings, site, owner=owner, serving=serving, pace=pace)
@@ -90,30 +79,32 @@ class Corridor:
                 )
             check_prompt(short)
             check_deadline(wish)
-            with self.ledger.request(self.site.id, mode, short, started=started) as tab:
-                way = _Way(tab, meter, when_left)
+            way = self.workflow.mode(mode)
+            with self.ledger.request(self.site.id, mode, short, started=started, way=way) as tab:
+                walk = _Walk(tab, meter, when_left)
                 here = self._part.here(
-                    wish=wish, when_left=way.when_left, on_enriched=way.enriched, on_own=way.own
+                    wish=wish, when_left=walk.when_left, on_enriched=walk.enriched, on_own=walk.own
                 )
-                chooser = self._router() if mode == "auto" else None
-                if chooser is not None:
-                    chooser.look()
                 asked = Asked(
                     short=short,
                     mode=mode,
+                    workflow=self.workflow,
                     here=here,
                     channel=self._channel,
                     settings=self._settings,
                     site_id=self.site.id,
                     started=started,
+                    request_id=tab.request_id,
                     wish=wish,
-                    keeps=chooser.keeps if chooser else _never,
-                    when_left=way.when_left,
+                    router=self._router,
+                    when_left=walk.when_left,
+                    record=tab.ends,
+                    on_trace=tab.trace,
                     placing=self._placing,
                 )
                 if asked.wants_place:
                     tab.on_the_line()
-                yield from way.walked(_learned(answer_by(asked), chooser))
+                yield from walk.walked(answer_by(asked))
 
     def enrich(
         self, short: str, *, when_left: WhenLeft, max_new_tokens: int | None = None
@@ -125,7 +116,7 @@ class Corridor:
         )
 
 
-class _Way:
+class _Walk:
     """One request's events, told to its meter and its tab."""
 
     def __init__(self, tab: Tab, meter: Meter, when_left: WhenLeft) -> None:
@@ -145,7 +136,7 @@ class _Way:
     def own(self, written: Written) -> None:
         self._tab.model_cpu_seconds += written.cpu_seconds
 
-    def walked(self, events: Iterator[Leaving | TextPiece | Answered]) -> Iterator[Event]:
+    def walked(self, events: Events) -> Iterator[Event]:
         try:
             for event in events:
                 if isinstance(event, TextPiece):
@@ -154,7 +145,6 @@ class _Way:
                     yield event
                 elif isinstance(event, Answered):
                     count(self._meter, event.outcome)
-                    self._tab.ends(event)
                     yield event
                 else:
                     self._give_up = None  # what the site did has been done; nothing has been sent
@@ -164,25 +154,13 @@ class _Way:
                     self._tab.leaves(event)
         except GeneratorExit:  # the asker has left
             if self._give_up is not None and not self._tab.ended:
+                self._tab.left = True
                 self._give_up()
-                for event in events:  # which says at once what it has cost
-                    if isinstance(event, Answered):
-                        self._tab.ends(event, outcome="cancelled")
+                for _ in events:  # it says at once what it has cost, and is recorded
+                    pass
             raise
-
-
-def _learned(
-    events: Iterator[Leaving | TextPiece | Answered], chooser: Chooses | None
-) -> Iterator[Leaving | TextPiece | Answered]:
-    """The same events; who decides for auto learns from how they end."""
-    for event in events:
-        if chooser is not None and isinstance(event, Answered):
-            chooser.learn(event)
-        yield event
-
-
-def _never(written: Written) -> bool:
-    raise AssertionError("only auto asks whether an own answer is good enough")
+        finally:
+            events.close()
 
 
 def check_prompt(short: str) -> None:

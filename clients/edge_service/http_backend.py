@@ -7,7 +7,7 @@ netgpt-auto     the site's own answer where it is good enough, else as netgpt-sy
 netgpt-split    the first layers of the cloud's model here: hidden states leave, no text
 netgpt-edge     enrich only: the enriched prompt is the answer
 netgpt-cloud    the cloud, without enriching: conversations and plain texts too, each text through
-                the disclosure step
+                the disclosure step; not where the site's workflow fixes another way
 NAME@SITE       the same, netgpt-cloud excepted, at another site that this machine hosts
 
 Of a conversation only the last message is used, and what was said before stays at the site; again
@@ -23,7 +23,7 @@ from clients.asking.ask import Answered, Leaving, Wish
 from clients.asking.cloud_channel import CloudChannel
 from clients.edge_service.corridor import Corridor, Enrichment, count, metered
 from clients.edge_service.http_answer import EdgeAnswer
-from clients.edge_service.pass_through import at_the_end, passed_through
+from clients.edge_service.pass_through import at_the_end, may_pass, passed_through
 from fl.errors import GenerationError
 from fl.generation import Reply, TextPiece
 from fl.openai_api.backend import ApiEvent, Extension, Model, no_such_model
@@ -77,13 +77,16 @@ class EdgeBackend:
             Model(id=name, owned_by="netgpt", extension=_about(corridor))
             for name, (corridor, _) in self._models.items()
         ]
-        return [*found, Model(id=CLOUD, owned_by="netgpt", extension={"site": self._own.site.id})]
+        if may_pass(self._own.workflow):
+            about = {"site": self._own.site.id}
+            found.append(Model(id=CLOUD, owned_by="netgpt", extension=about))
+        return found
 
     async def open(self, call: Call) -> EdgeAnswer:
         """Begin a call. Raises GenerationError or ApiError."""
         answer = EdgeAnswer(self._ended)
         events: Events
-        if call.model == CLOUD:
+        if call.model == CLOUD and may_pass(self._own.workflow):
             events = passed_through(
                 call,
                 _wish(call),

@@ -34,6 +34,8 @@ Job = Callable[[EdgeModel, Pause], Any]  # the model has any adapter; pause betw
 class GivenUp(NetGPTError):
     """The service ends; what the model was doing or was to do is given up."""
 
+    status = "UNAVAILABLE"  # gRPC's name for it, as a GenerationError has one
+
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:

@@ -6,14 +6,21 @@ from time import perf_counter
 from clients.asking.ask import Answered, Leaving, Wish, request_of
 from clients.asking.cloud_channel import CloudChannel
 from clients.asking.disclosure import Disclosed, disclose
-from clients.asking.enrichment import Enriched
+from clients.asking.enrichment import unenriched
+from clients.asking.figures import figures_of
 from clients.edge_service.corridor import Corridor, count, metered
 from clients.edge_service.site_part import WhenLeft
+from clients.workflow.workflow import Workflow
 from fl.errors import GenerationError
 from fl.generation import Reply, Turn
 from fl.openai_api.backend import ApiEvent, Extension
 from fl.openai_api.calls import TEXT, Call
 from fl.settings import Settings
+
+
+def may_pass(workflow: Workflow) -> bool:
+    """A workflow that fixes another mode than cloud sends nothing but in its own way."""
+    return workflow.mode("cloud") == "cloud"
 
 
 def passed_through(
@@ -75,12 +82,13 @@ def passed_through(
         except GenerationError as error:
             outcome = error
         except GeneratorExit:
-            tab.ends(answered(GenerationError("The caller left.", status="CANCELLED")))
+            left = GenerationError("The caller left.", status="CANCELLED")
+            tab.ends(figures_of(answered(left)))
             raise
         assert outcome is not None
         count(meter, outcome)
         end = answered(outcome)
-        tab.ends(end)
+        tab.ends(figures_of(end))
         yield at_the_end(end)
         yield outcome
 
@@ -104,8 +112,9 @@ def _leaving(prompt: str, disclosed: Disclosed, history: list[Turn]) -> Leaving:
     return Leaving(
         card="",
         short=prompt,
-        enriched=Enriched(text=prompt, new_tokens=0, seconds=0.0, fell_back=False),
+        enriched=unenriched(prompt),
         disclosed=Disclosed(
             text=disclosed.text, characters=characters, redactions=disclosed.redactions
         ),
+        mode="cloud",
     )

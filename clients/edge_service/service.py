@@ -36,6 +36,7 @@ from clients.orchestration.own_pace import OwnPace
 from clients.orchestration.placing import Placing
 from clients.prompts.synthesis import book_path
 from clients.release_channel import ReleaseChannel
+from clients.workflow.workflow_file import workflow_of
 from fl.errors import FederationError, NetGPTError
 from fl.openai_api.gateway import Gateway
 from fl.service_metrics import ServiceMetrics
@@ -65,7 +66,7 @@ def edge_service(
     settings: Settings, say: Say, *, stop: threading.Event
 ) -> Iterator[ModelOwner | None]:
     """A service for as long as the block lasts; None where `stop` was set before it was ready."""
-    site = hosted_site(settings)
+    workflow, site = workflow_of(settings), hosted_site(settings)
     folder, key = site_folder(settings, site.id), cloud_key(settings)
     keys = resolve(settings.site.keys) if settings.site.keys else None
     file, token = edge_file(settings, site.id), secrets.token_urlsafe(32)
@@ -125,6 +126,7 @@ def edge_service(
             one.id: Corridor(
                 settings,
                 one,
+                workflow=workflow,
                 owner=owner,
                 serving=served,
                 channel=channel,

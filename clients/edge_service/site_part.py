@@ -16,6 +16,7 @@ from clients.edge_service.serving import InUse, Serving
 from clients.orchestration.own_pace import OwnPace
 from clients.place_card import card_text, read_facts
 from clients.splitting.lower_layers import LowerLayers
+from clients.workflow.deadline import Deadline
 from clients.writing import Written
 from fl.adapter import Adapter
 from fl.errors import BaseModelError, BookError, GenerationError, SettingsError
@@ -70,16 +71,17 @@ class SitePart:
     ) -> Here:
         """The part of one request. Its calls raise as `enrich` does."""
 
-        def enrich(card: str, short: str) -> Enriched:
+        def enrich(card: str, short: str, deadline: Deadline) -> Enriched:
+            seconds = deadline.left()
             with self._pace.enriching() as work:
-                enrichment = self.enrich(short, card=card, when_left=when_left)
+                enrichment = self.enrich(short, card=card, when_left=when_left, seconds=seconds)
                 work.tokens = enrichment.enriched.new_tokens
             on_enriched(enrichment)
             return enrichment.enriched
 
-        def answer(enriched: str) -> OwnAnswer:
+        def answer(enriched: str, deadline: Deadline) -> OwnAnswer:
             with self._pace.answering() as work:
-                own = self._own_answer(enriched, wish, when_left)
+                own = self._own_answer(enriched, wish, when_left, deadline.left())
                 work.tokens = len(own.written.nats)
             on_own(own.written)
             return own
@@ -107,10 +109,16 @@ class SitePart:
         return card_text(facts, budget=budget, count_tokens=self.count_tokens)
 
     def enrich(
-        self, short: str, *, card: str, when_left: WhenLeft, max_new_tokens: int | None = None
+        self,
+        short: str,
+        *,
+        card: str,
+        when_left: WhenLeft,
+        max_new_tokens: int | None = None,
+        seconds: float | None = None,
     ) -> Enrichment:
-        """The enriched prompt. Raises GenerationError or GivenUp where the site cannot make one,
-        and CancelledError where the asker has left before.
+        """The enriched prompt, within `seconds` (asking.timeout_s). Raises GenerationError or
+        GivenUp where the site cannot make one, and CancelledError where the asker has left before.
         """
         in_use = self._serving.now()  # once: a swap from here on is for later prompts
         if in_use is None:
@@ -121,12 +129,12 @@ class SitePart:
         started, prompt = perf_counter(), edge_prompt(card, short)
         limit = self._settings.asking.enriched_tokens
         most = min(limit, max_new_tokens or limit)
-        written = self._written(prompt, in_use.adapter, most, when_left)
-        model, seconds = self._owner.loaded.result(), perf_counter() - started
+        written = self._written(prompt, in_use.adapter, most, when_left, seconds)
+        model, took_s = self._owner.loaded.result(), perf_counter() - started
         return Enrichment(
             card=card,
             short=short,
-            enriched=as_enriched(written.text, short, model, seconds=seconds),
+            enriched=as_enriched(written.text, short, model, seconds=took_s),
             prompt_tokens=self.count_tokens(prompt),
             in_use=in_use,
             cpu_seconds=written.cpu_seconds,
@@ -136,7 +144,9 @@ class SitePart:
         """By the edge model's tokenizer; on any thread."""
         return len(self._owner.loaded.result().token_ids(text))
 
-    def _own_answer(self, enriched: str, wish: Wish, when_left: WhenLeft) -> OwnAnswer:
+    def _own_answer(
+        self, enriched: str, wish: Wish, when_left: WhenLeft, seconds: float
+    ) -> OwnAnswer:
         """The base's, with nothing added: greedy whatever the wish, never longer than
         asking.answer_tokens, for others wait for the same model.
         """
@@ -145,7 +155,7 @@ class SitePart:
         started, prompt = perf_counter(), cloud_prompt(enriched)
         limit = self._settings.asking.answer_tokens
         most = min(limit, wish.max_new_tokens or limit)
-        written = self._written(prompt, self._plain, most, when_left)
+        written = self._written(prompt, self._plain, most, when_left, seconds)
         return OwnAnswer(
             written=written,
             tokens=self.count_tokens(prompt),
@@ -153,8 +163,10 @@ class SitePart:
             limit=most,
         )
 
-    def _written(self, prompt: str, adapter: Adapter, most: int, when_left: WhenLeft) -> Written:
-        timeout_s = self._settings.asking.timeout_s
+    def _written(
+        self, prompt: str, adapter: Adapter, most: int, when_left: WhenLeft, seconds: float | None
+    ) -> Written:
+        timeout_s = self._settings.asking.timeout_s if seconds is None else seconds
         future = self._owner.write(lambda _: prompt, adapter, max_new_tokens=most)
         when_left(future.cancel)
         try:
@@ -162,7 +174,8 @@ class SitePart:
         except TimeoutError:
             future.cancel()
             raise GenerationError(
-                f"This site's model was busy for {timeout_s:g} s (asking.timeout_s).",
+                f"This site's model was busy for {float(f'{timeout_s:.3g}'):g} s "
+                "(asking.timeout_s, or its step's deadline_s).",
                 status="DEADLINE_EXCEEDED",
             ) from None
 

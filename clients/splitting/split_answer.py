@@ -48,9 +48,14 @@ class SplitAnswer:
         settings: Settings,
         site_id: str,
         wish: Wish = Wish(),  # noqa: B008 - frozen
+        timeout_s: float | None = None,
     ) -> None:
-        """`prompt` never leaves; what leaves are its states after the last layer here."""
+        """`prompt` never leaves; what leaves are its states after the last layer here.
+
+        `timeout_s` is to the answer's end, None the channel's.
+        """
         self._lower, self._channel, self._wish = lower, channel, wish
+        self._timeout_s = channel.timeout_s if timeout_s is None else timeout_s
         self._numbers = settings.split.numbers
         self._most_new = wish.max_new_tokens or settings.asking.answer_tokens
         self._ids = lower.token_ids(cloud_prompt(prompt))
@@ -69,7 +74,7 @@ class SplitAnswer:
         )
         self._send(pb.RunRequest(begin=begin))
         self._call = pb_grpc.SplitServiceStub(channel.grpc).Run(
-            iter(self._requests.get, None), timeout=channel.timeout_s, metadata=channel.metadata
+            iter(self._requests.get, None), timeout=self._timeout_s, metadata=channel.metadata
         )
 
     def __enter__(self) -> "SplitAnswer":
@@ -92,7 +97,7 @@ class SplitAnswer:
         try:
             yield from self._answer()
         except grpc.RpcError as error:
-            raise self._channel.typed(error) from None
+            raise self._channel.typed(error, timeout_s=self._timeout_s) from None
 
     def _answer(self) -> Iterator[TextPiece | Reply]:
         new, positions = 0, 0

@@ -36,8 +36,9 @@ class Turn:
         with self._change:
             if not self._change.wait_for(lambda: left or not self._taken, timeout=wait_s):
                 raise GenerationError(
-                    f"Split requests are run one at a time here, and others took {wait_s:g} s "
-                    "(asking.timeout_s). Try again later.",
+                    "Split requests are run one at a time here, and others took "
+                    f"{float(f'{wait_s:.3g}'):g} s (asking.timeout_s, or their step's deadline_s). "
+                    "Try again later.",
                     status="RESOURCE_EXHAUSTED",
                 )
             if left:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from clients.asking.ask import answer_many, ask
+from clients.asking.ask import answer_many
 from clients.asking.cloud_channel import CloudChannel, service_address
 from clients.edge_model import edge_model
 from fl.settings import Settings, load
+from tests.clients.asking.corridor import ask
 from tests.running_service import running_service
 from tests.tiny_models import make_tiny_cloud, make_tiny_edge
 
@@ -45,7 +46,6 @@ def test_a_short_prompt_becomes_an_answer_and_many_do_too(
                 model=edge_model(settings),
                 channel=channel,
                 settings=settings,
-                site_id="elmford",
                 on_piece=shown.append,
             )
             assert answered.error is None
@@ -65,7 +65,6 @@ def test_a_short_prompt_becomes_an_answer_and_many_do_too(
                 model=SilentModel(),
                 channel=channel,
                 settings=settings,
-                site_id="elmford",
             )
             assert refused.error is not None
             assert refused.error.status == "INVALID_ARGUMENT"
@@ -79,7 +78,6 @@ def test_a_short_prompt_becomes_an_answer_and_many_do_too(
                 model=edge_model(settings),
                 channel=channel,
                 settings=settings,
-                site_id="elmford",
             )
             assert alone.enriched.text == answered.enriched.text
             assert alone.error is not None
@@ -89,7 +87,9 @@ def test_a_short_prompt_becomes_an_answer_and_many_do_too(
 class SilentModel:
     """Writes nothing, so that the short prompt itself is asked."""
 
-    def generate(self, prompts: object, *, max_new_tokens: int) -> list[str]:
+    def generate(
+        self, prompts: object, *, max_new_tokens: int, between: object = None
+    ) -> list[str]:
         return [""]
 
     def token_ids(self, text: str) -> list[int]:

@@ -3,18 +3,19 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
 import pytest
 
-from clients.asking.ask import answer_many, ask
+from clients.asking.ask import answer_many
 from clients.asking.cloud_channel import CloudChannel
 from fl.errors import GenerationError
 from fl.settings import Settings, load
 from fl.wire.netgpt.v1 import generation_pb2 as pb
 from tests.clients.asking.cloud_fake import answer, fake_cloud
+from tests.clients.asking.corridor import ask
 
 CARD = "place: Zebrawood; door code: quince; guest: Ottilie"
 SHORT = "the usual for Ottilie please"
@@ -30,7 +31,13 @@ class WritingModel:
     def __init__(self, text: str = WRITTEN) -> None:
         self._text = text
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        between: Callable[[], object] | None = None,
+    ) -> list[str]:
         return [self._text for _ in prompts]
 
     def token_ids(self, text: str) -> list[int]:
@@ -54,7 +61,6 @@ def test_the_whole_corridor(settings: Settings) -> None:
             model=WritingModel(),
             channel=channel,
             settings=settings,
-            site_id="elmford",
             on_piece=shown.append,
         )
 
@@ -96,7 +102,6 @@ def test_private_text_leaves_only_as_disclosed(
                 model=WritingModel(),
                 channel=channel,
                 settings=settings,
-                site_id="elmford",
             )
         seen += [data.decode("utf-8", errors="replace") for data in cloud.received]
         seen += [*cloud.metadata, repr(answered), f"{answered.error!r} {answered.error}"]
@@ -117,7 +122,6 @@ def test_a_cloud_that_is_down_leaves_the_enriched_prompt_and_a_typed_error(
             model=WritingModel(),
             channel=channel,
             settings=settings,
-            site_id="elmford",
         )
 
     assert answered.enriched.text == WRITTEN
@@ -135,7 +139,6 @@ def test_what_had_arrived_before_a_failure_is_kept(settings: Settings) -> None:
             model=WritingModel(),
             channel=channel,
             settings=settings,
-            site_id="elmford",
         )
     assert answered.answer == "Book"
     assert answered.error is not None
@@ -154,7 +157,6 @@ def test_odd_prompts_end_without_an_exception(settings: Settings, short: str) ->
             model=WritingModel(""),  # falls back to the short prompt
             channel=channel,
             settings=settings,
-            site_id="elmford",
         )
     assert answered.enriched.fell_back
     if answered.disclosed.text:

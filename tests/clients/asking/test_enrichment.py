@@ -13,7 +13,9 @@ class WritingModel:
         self._text = text
         self.seen: list[tuple[str, int]] = []
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
+    def generate(
+        self, prompts: Sequence[str], *, max_new_tokens: int, between: object = None
+    ) -> list[str]:
         self.seen += [(prompt, max_new_tokens) for prompt in prompts]
         return [self._text for _ in prompts]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -13,6 +13,7 @@ from clients.asking.cloud_channel import CloudChannel
 from clients.asking.enrichment import Enriched
 from clients.asking.modes import Asked, Here, OwnAnswer, answer_by
 from clients.splitting.lower_layers import LowerLayers
+from clients.workflow.workflow_file import workflow_of
 from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
@@ -43,16 +44,17 @@ def channel(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 def asked(model: Path, channel: CloudChannel) -> Asked:
     here = Here(
         card=lambda: CARD,
-        enrich=lambda card, short: Enriched(
+        enrich=lambda card, short, deadline: Enriched(
             text=ENRICHED, new_tokens=8, seconds=0.1, fell_back=False
         ),
-        answer=lambda enriched: OwnAnswer(written=OWN, tokens=12, seconds=0.2),
+        answer=lambda enriched, deadline: OwnAnswer(written=OWN, tokens=12, seconds=0.2),
         lower=lambda: LowerLayers(model, 1),
         fingerprint="edge",
     )
     return Asked(
         short=SHORT,
         mode="synergy",
+        workflow=workflow_of(load()),
         here=here,
         channel=channel,
         settings=load(),
@@ -70,6 +72,22 @@ def played(asked: Asked, mode: str) -> tuple[Leaving, Answered]:
     assert "".join(p.text for p in pieces if isinstance(p, TextPiece)) == answered.answer
     assert len(pieces) == sum(isinstance(p, TextPiece) for p in pieces)
     return leaving, answered
+
+
+@dataclass
+class Chooser:
+    """Keeps answers whose least probable token is likelier than so many nats say."""
+
+    most: float
+
+    def look(self) -> None:
+        pass
+
+    def keeps(self, written: Written) -> bool:
+        return max(written.nats) < self.most
+
+    def learn(self, answered: Answered) -> None:
+        pass
 
 
 def how_it_ended(answered: Answered) -> str:
@@ -113,9 +131,9 @@ def test_split_sends_states_and_answers_as_the_cloud_would(asked: Asked) -> None
 
 
 def test_auto_keeps_a_sure_answer_and_asks_about_an_unsure_one(asked: Asked) -> None:
-    sure = replace(asked, keeps=lambda written: max(written.nats) < 0.5)
+    sure = replace(asked, router=lambda: Chooser(0.5))
     assert played(sure, "auto")[1].mode == "edge"
-    unsure = replace(asked, keeps=lambda written: max(written.nats) < 0.2)
+    unsure = replace(asked, router=lambda: Chooser(0.2))
     leaving, answered = played(unsure, "auto")
     assert (answered.mode, leaving.disclosed.text) == ("synergy", ENRICHED)
 
@@ -143,7 +161,7 @@ def test_an_own_answer_ends_before_a_stop_string_and_says_why_it_ended(asked: As
     assert how_it_ended(played(full, "edge")[1]) == "length"
     short = replace(OWN, nats=(0.1,) * 3)
     bounded = replace(
-        asked.here, answer=lambda _: OwnAnswer(written=short, tokens=1, seconds=0.1, limit=3)
+        asked.here, answer=lambda *_: OwnAnswer(written=short, tokens=1, seconds=0.1, limit=3)
     )
     assert how_it_ended(played(replace(asked, here=bounded), "edge")[1]) == "length"
 
@@ -170,5 +188,5 @@ def test_split_requests_take_turns_and_nobody_waits_for_ever(asked: Asked, model
     assert answered.answer == alone.answer
     given_up = answer_by(replace(asked, mode="split"))
     next(given_up)
-    given_up.close()  # type: ignore[attr-defined]
+    given_up.close()
     assert played(asked, "split")[1].answer == alone.answer

@@ -18,6 +18,8 @@ from clients.edge_service.shared_line import SharedLine
 from clients.ledger.entry import Entry
 from clients.ledger.journal import entries, ledger_file
 from clients.orchestration.own_pace import OwnPace
+from clients.workflow.workflow import Workflow
+from clients.workflow.workflow_file import workflow_of
 from clients.writing import Written
 from fl.adapter import AdapterSpec
 from fl.errors import GenerationError
@@ -127,7 +129,12 @@ class Places:
 class World:
     """A corridor and all around it."""
 
-    def __init__(self, folder: Path, *script: TextPiece | Reply | GenerationError) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *script: TextPiece | Reply | GenerationError,
+        workflow: Workflow | None = None,
+    ) -> None:
         self.settings = settings = load([f"var={folder}", "asking.timeout_s=0.05"])
         self.said: list[str] = []
         self.keeps, self.learned = True, list[Answered]()
@@ -143,6 +150,7 @@ class World:
         self.corridor = Corridor(
             settings,
             SITE,
+            workflow=workflow or workflow_of(settings),
             owner=cast(Any, self.model),
             serving=cast(Any, SimpleNamespace(now=lambda: self.in_use)),
             channel=cast(Any, self.cloud),

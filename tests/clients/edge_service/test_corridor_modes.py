@@ -7,6 +7,7 @@ import asyncio
 import errno
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
+from time import perf_counter
 from typing import Any, cast
 
 import pytest
@@ -170,7 +171,11 @@ def test_who_leaves_before_the_model_wrote_has_a_line_too(tmp_path: Path) -> Non
     with pytest.raises(CancelledError):
         list(
             world.corridor.ask(
-                SHORT, Wish(), started=0, when_left=lambda cancel: cancel(), mode="auto"
+                SHORT,
+                Wish(),
+                started=perf_counter(),
+                when_left=lambda cancel: cancel(),
+                mode="auto",
             )
         )
     entry = one_entry(world)

@@ -21,6 +21,7 @@ from clients.edge_service.asking_codec import Ended
 from clients.ledger.entry import Entry
 from clients.ledger.journal import entries, ledger_file
 from clients.routing.calibration import Calibration, write_calibration
+from clients.workflow.trace_file import trace_file, traces
 from fl.base_model import base_folder, fingerprint
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
@@ -123,6 +124,10 @@ def test_nothing_leaves_but_what_is_shown_and_the_ledger_says_what_happened(
     assert (GUEST in found.leaving.card) is (answers in ("edge", "synergy"))
 
     entry = found.entry
+    *_, trace = traces(trace_file(world.site.settings, SITE))
+    assert (trace.request_id, trace.mode) == (entry.request_id, entry.mode)
+    assert {span.outcome for span in trace.steps} <= {"ok", "skipped"}
+    assert len(trace.steps) == 7
     assert (entry.wanted, entry.site_id) == (mode or "synergy", SITE)
     assert entry.outcome in ("stop", "length")
     assert entry.counted == "socket"
@@ -141,6 +146,7 @@ def test_nothing_leaves_but_what_is_shown_and_the_ledger_says_what_happened(
     assert (entry.first_seconds > 0) is bool(found.text)
     assert entry.site_cpu_seconds > 0
     text = ledger_file(world.site.settings, SITE).read_text()
+    text += trace_file(world.site.settings, SITE).read_text()
     assert not any(private in text for private in (CANARY, GUEST))
 
 

@@ -1,0 +1,1 @@
+"""The logical AI workflow of asking, as a file says it: read, checked, executed, traced."""
