@@ -27,6 +27,7 @@ _GRPC = (
     "fl.wire",
     "clients.asking.cloud_channel",
     "clients.splitting.split_answer",
+    "clients.orchestration.cloud_desk",
     "clients.release_channel",
     "clients.learning.courier",
     "clients.edge_service",

@@ -71,6 +71,18 @@ class AskingClient:
         self.close()
 
 
+def service_status(settings: Settings, site_id: str) -> pb.GetStatusResponse | None:
+    """What the site's edge service does now; None where none runs."""
+    client = living_service(settings, site_id)
+    if client is None:
+        return None
+    with client:
+        try:
+            return client.status()
+        except grpc.RpcError:  # it has ended since
+            return None
+
+
 def living_service(settings: Settings, site_id: str) -> AskingClient | None:
     """A connection to the site's edge service; None where none runs. Raises WorkflowError."""
     service = read_edge_file(edge_file(settings, site_id))

@@ -85,5 +85,8 @@ class OwnPace:
                 now = self._clock()
                 self._server.remove(now, name)
                 together = self._texts.leave(now, stay)
-                self._meter.learn(tokens=work.tokens, seconds=now - began, together=together)
+                # Who was given up after longer than was thought teaches that it takes so long.
+                late = now - began > tokens * self._meter.pace.token_s(max(1, round(together)))
+                written = work.tokens or (max(1, round(tokens)) if late else 0)
+                self._meter.learn(tokens=written, seconds=now - began, together=together)
                 self._server.pace = self._meter.pace

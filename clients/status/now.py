@@ -4,11 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import grpc
-
 from clients.adapter_shelf import shelves_in_use
 from clients.asking.cloud_channel import CloudChannel
-from clients.edge_service.asking_client import living_service
+from clients.edge_service.asking_client import service_status
 from clients.ledger.entry import Entry
 from clients.ledger.journal import entries, ledger_file
 from clients.ledger.summary import percentile
@@ -88,21 +86,10 @@ def _site(settings: Settings, site: Site, *, at: float) -> SiteNow:
     recent = [entry for entry in ledger if at - MINUTE_S < entry.at <= at + 1.0]
     return SiteNow(
         id=site.id,
-        service=_service(settings, site.id),
+        service=service_status(settings, site.id),
         shelf=_shelf(settings, site.id),
         minute=last_minute(recent),
     )
-
-
-def _service(settings: Settings, site_id: str) -> edge_pb2.GetStatusResponse | None:
-    client = living_service(settings, site_id)
-    if client is None:
-        return None
-    with client:
-        try:
-            return client.status()
-        except grpc.RpcError:  # it has ended since
-            return None
 
 
 def _shelf(settings: Settings, site_id: str) -> str:
