@@ -39,7 +39,7 @@ PROFILES: Mapping[str, Profile] = {
 def profile(name: str) -> Profile:
     """The profile of this name. Raises SettingsError."""
     if wrong := mistake(name, setting="link.profile"):
-        raise SettingsError(f"{wrong}.")
+        raise SettingsError(wrong if wrong.endswith("?") else f"{wrong}.")
     return PROFILES[name]
 
 

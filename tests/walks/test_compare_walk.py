@@ -90,7 +90,7 @@ def test_every_mode_over_every_link(federated: Settings, tmp_path: Path) -> None
 
 
 def test_what_is_missing_is_said_before_anything_is_measured() -> None:
-    with pytest.raises(SettingsError, match="Did you mean 'lte'"):
+    with pytest.raises(SettingsError, match="did you mean 'lte'"):
         compare(replace(load(), compare=replace(load().compare, profiles=["ltee"])), Console())
     with pytest.raises(FederationError, match="simulate first"):
         compare(replace(load(), seed=987654), Console())
