@@ -1,0 +1,1 @@
+"""A bursty trace played against real processes and as a model, under every admission."""

@@ -1,0 +1,117 @@
+"""A scene played in real time against a deployment."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from clients.edge_service.asking_codec import Ended
+from clients.orchestrate.deployment import Deployed
+from fl.errors import GenerationError
+from fl.link.profiles import profile
+from fl.orchestration.event_model import Outcome
+from fl.orchestration.scene import Arrival, Change, Scene
+
+MOST_AT_ONCE = 256  # requests on their way
+SHED = "RESOURCE_EXHAUSTED"
+LATE = ("DEADLINE_EXCEEDED", "CANCELLED")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudSample:
+    """What the cloud showed at one moment."""
+
+    at: float
+    running: int
+    waiting: int
+    workers_up: int
+    bytes_up: int  # through all links so far
+    bytes_down: int
+
+
+@dataclass
+class Replayed:
+    """What really happened."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)  # statuses of requests that nobody answered for
+    samples: list[CloudSample] = field(default_factory=list)
+
+
+def replay(deployed: Deployed, scene: Scene, shorts: Sequence[Sequence[str]]) -> Replayed:
+    """Play it to the end. `shorts` are the prompts of each site, asked by turns."""
+    found = Replayed()
+    began, ended = time.monotonic(), threading.Event()
+
+    def wait_for(at: float) -> None:
+        time.sleep(max(0.0, began + at - time.monotonic()))
+
+    def ask(number: int, arrival: Arrival) -> Outcome:
+        prompts = shorts[arrival.site]
+        outcome, status = _asked(deployed, scene, arrival, prompts[number % len(prompts)])
+        if not outcome.in_time and outcome.place != "shed" and status not in (*LATE, ""):
+            found.lost.append(status)
+        return outcome
+
+    def happenings() -> None:
+        due = sorted([*scene.changes, *scene.losses], key=lambda one: one.at)
+        for one in due:
+            if ended.wait(max(0.0, began + one.at - time.monotonic())):
+                return
+            if isinstance(one, Change):
+                deployed.relays[one.cell].change(profile(one.profile))
+            else:
+                deployed.kill_a_worker()
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            found.samples.append(_sample(deployed, time.monotonic() - began))
+
+    helpers = [threading.Thread(target=one, daemon=True) for one in (happenings, watch)]
+    for helper in helpers:
+        helper.start()
+    with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="asker") as pool:
+        futures = []
+        for number, arrival in enumerate(scene.arrivals):
+            wait_for(arrival.at)
+            futures.append(pool.submit(ask, number, arrival))
+        found.outcomes = [future.result() for future in futures]
+    ended.set()
+    for helper in helpers:
+        helper.join()
+    return found
+
+
+def _asked(deployed: Deployed, scene: Scene, arrival: Arrival, short: str) -> tuple[Outcome, str]:
+    began, place, status = time.monotonic(), "", ""
+    try:
+        for event in deployed.clients[arrival.site].ask(
+            short, mode="synergy", deadline_s=scene.deadline_s
+        ):
+            if isinstance(event, Ended):
+                place = "edge" if event.mode == "edge" else "cloud"
+    except GenerationError as error:
+        status = error.status
+        place = "shed" if status == SHED else place
+    seconds = time.monotonic() - began
+    return Outcome(
+        at=arrival.at,
+        site=arrival.site,
+        place=place,
+        seconds=seconds,
+        in_time=not status and seconds <= scene.deadline_s,
+    ), status
+
+
+def _sample(deployed: Deployed, at: float) -> CloudSample:
+    shown = deployed.desk.show()
+    crossed = [relay.crossed for relay in deployed.relays]
+    return CloudSample(
+        at=at,
+        running=sum(worker.running for worker in shown.workers),
+        waiting=sum(worker.waiting for worker in shown.workers),
+        workers_up=sum(worker.alive for worker in shown.workers),
+        bytes_up=sum(one.up for one in crossed),
+        bytes_down=sum(one.down for one in crossed),
+    )
