@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from clients.asking.alone import nothing_added
 from clients.atomic import clear_asides
 from clients.edge_model import edge_model
 from clients.edge_service.asking_servicer import AskingServicer
@@ -39,6 +40,7 @@ from clients.release_channel import ReleaseChannel
 from clients.workflow.workflow_file import workflow_of
 from fl.errors import FederationError, NetGPTError
 from fl.openai_api.gateway import Gateway
+from fl.prompt_format import cloud_prompt
 from fl.service_metrics import ServiceMetrics
 from fl.settings import Settings, resolve
 from fl.signing import cloud_key
@@ -102,6 +104,8 @@ def edge_service(
         # 4. What people are served with, and what is learned from.
         serving = Serving(settings, site, spec=model.spec, layers=model.base.layers, say=say)
         serving.load()
+        # A model's first text takes seconds; it shall not be somebody's.
+        owner.write(lambda _: cloud_prompt("ready"), nothing_added(model), max_new_tokens=2)
         book = HeldBook(book_path(settings, site), site)
         try:
             book.book()

@@ -11,7 +11,7 @@ from clients.orchestrate.deployment import Deployed
 from fl.errors import GenerationError
 from fl.link.profiles import profile
 from fl.orchestration.event_model import Outcome
-from fl.orchestration.scene import Arrival, Change, Scene
+from fl.orchestration.scene import Arrival, Change, Loss, Scene
 
 MOST_AT_ONCE = 256  # requests on their way
 SHED = "RESOURCE_EXHAUSTED"
@@ -55,7 +55,8 @@ def replay(deployed: Deployed, scene: Scene, shorts: Sequence[Sequence[str]]) ->
         return outcome
 
     def happenings() -> None:
-        due = sorted([*scene.changes, *scene.losses], key=lambda one: one.at)
+        due: list[Change | Loss] = [*scene.changes, *scene.losses]
+        due.sort(key=lambda one: one.at)
         for one in due:
             if ended.wait(max(0.0, began + one.at - time.monotonic())):
                 return

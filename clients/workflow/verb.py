@@ -15,7 +15,7 @@ from fl.errors import FederationError
 from fl.settings import Settings, resolve
 
 LAST = "last"
-WIDTH = 40  # characters of a line of time
+WIDTH = 24  # characters of a line of time
 _COLOURS = {"ok": "green", "skipped": "dim", "fallback": "yellow", "late": "yellow"}
 
 
@@ -85,9 +85,9 @@ def show_trace(settings: Settings, site_id: str, wanted: str, console: Console) 
     )
     table = Table(box=None, pad_edge=False)
     for column in ("step", "privacy"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in ("start s", "took s"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("0 s" + f"{found.seconds:.3f} s".rjust(WIDTH - 3), no_wrap=True)
     for column in ("outcome", "fallback", "why"):
         table.add_column(column)
