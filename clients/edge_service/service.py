@@ -90,7 +90,8 @@ def edge_service(
             ending.callback(http.stop)
         endpoint = Endpoint(settings.edge.address, token, failed)
         timeout_s = settings.asking.timeout_s
-        channel, line = ending.enter_context(line_to_cloud(settings, keys))
+        lines = ending.enter_context(line_to_cloud(settings, keys))
+        channel = lines.channel
         # A connection of its own: what releases take is no request's, and no request waits for it.
         releases = ReleaseChannel(settings.site.cloud, keys=keys, timeout_s=timeout_s)
         ending.callback(releases.close)
@@ -121,9 +122,12 @@ def edge_service(
         metrics = ServiceMetrics("edge")
         metrics.gauges({"waiting": lambda: owner.waiting})
         ledger = RequestLedger(
-            settings, line=line, count_tokens=lambda text: len(model.token_ids(text)), say=say
+            settings,
+            line=lines.shared,
+            count_tokens=lambda text: len(model.token_ids(text)),
+            say=say,
         )
-        meter = meter_of(settings, channel, line, site.id)
+        meter = meter_of(settings, lines.aside, site.id)
         pace, desk = OwnPace(settings, rows=MOST_TOGETHER), CloudDesk(channel)
         cell = cell_of(settings, site.id)
         corridors = {
@@ -160,12 +164,11 @@ def edge_service(
         )
         advertising = Advertising(
             settings,
-            desk,
+            CloudDesk(lines.aside),
             serving={site.id: serving, **hosted.serving},
             meter=meter,
             pace=pace,
             waiting=lambda: owner.waiting,
-            line=line,
             say=say,
         )
         followers = [

@@ -6,6 +6,7 @@ request's; of requests that overlap nobody can say, and their messages are count
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -62,21 +63,34 @@ class Use:
         return self._line._give_back(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """The service's ways to the cloud."""
+
+    channel: CloudChannel  # of requests
+    shared: SharedLine  # whose bytes on it are whose
+    aside: CloudChannel  # over the same link: adverts and probes, which are no request's
+
+
 @contextmanager
-def line_to_cloud(
-    settings: Settings, keys: Path | None
-) -> Iterator[tuple[CloudChannel, SharedLine]]:
-    """The connection to `site.cloud` for the block, behind a relay where that is possible.
+def line_to_cloud(settings: Settings, keys: Path | None) -> Iterator[Lines]:
+    """The ways to `site.cloud` for the block, behind a relay where that is possible.
 
     Raises SettingsError for an address elsewhere without keys.
     """
     address, timeout_s = settings.site.cloud, settings.asking.timeout_s
     with ExitStack() as closing:
         if keys is not None:  # a relay would need the cloud's own name in its certificate
-            channel = closing.enter_context(CloudChannel(address, timeout_s, keys=keys))
-            yield channel, SharedLine(None)
+            channel, aside = [
+                closing.enter_context(CloudChannel(address, timeout_s, keys=keys)) for _ in range(2)
+            ]
+            yield Lines(channel=channel, shared=SharedLine(None), aside=aside)
             return
         relay = Relay(address, profile(settings.link.profile), seed=settings.seed)
         closing.enter_context(relay)
-        channel = closing.enter_context(CloudChannel(address, timeout_s, via=relay.address))
-        yield channel, SharedLine(lambda: relay.crossed)
+        channel, aside = [
+            closing.enter_context(CloudChannel(address, timeout_s, via=via))
+            for via in (relay.address, relay.side_address)
+        ]
+        shared = SharedLine(lambda: relay.crossed)
+        yield Lines(channel=channel, shared=shared, aside=aside)

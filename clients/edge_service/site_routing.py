@@ -7,7 +7,6 @@ from clients.asking.alone import nothing_added
 from clients.asking.cloud_channel import CloudChannel
 from clients.edge_service.model_owner import MOST_TOGETHER, ModelOwner
 from clients.edge_service.serving import Serving
-from clients.edge_service.shared_line import SharedLine
 from clients.prompts.record import PromptRecord
 from clients.routing.calibrating import calibration_of
 from clients.routing.calibration import Calibration
@@ -22,17 +21,11 @@ from fl.settings import Settings
 from fl.site import Site
 
 
-def meter_of(
-    settings: Settings, channel: CloudChannel, line: SharedLine, site_id: str
-) -> LinkMeter:
+def meter_of(settings: Settings, aside: CloudChannel, site_id: str) -> LinkMeter:
     """The service's meter; what it sends is no request's."""
 
     def measure() -> LinkState:
-        use = line.take()
-        try:
-            return measure_link(channel, site_id)
-        finally:
-            use.end()
+        return measure_link(aside, site_id)
 
     return LinkMeter(measure, fresh_s=settings.routing.measure_s)
 

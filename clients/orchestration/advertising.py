@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Mapping
 
 from clients.edge_service.serving import Say, Serving
-from clients.edge_service.shared_line import SharedLine
 from clients.orchestration.cloud_desk import CloudDesk, OwnState
 from clients.orchestration.own_pace import OwnPace
 from clients.routing.link_meter import LinkMeter
@@ -25,11 +24,9 @@ class Advertising:
         meter: LinkMeter,
         pace: OwnPace,
         waiting: Callable[[], int],
-        line: SharedLine,
         say: Say,
     ) -> None:
         """`serving` is by site; `waiting` looks up the prompts that wait for the model."""
-        self._line = line
         self._settings, self._desk, self._serving = settings, desk, serving
         self._meter, self._pace, self._waiting, self._say = meter, pace, waiting, say
         self._told = True  # whether the newest advert arrived
@@ -44,7 +41,6 @@ class Advertising:
     def advertise(self) -> None:
         """Tell the cloud once. A cloud that is away costs a line in the log, once."""
         self._meter.look()
-        use = self._line.take()  # what adverts take is no request's
         try:
             for site_id in self._serving:
                 self._desk.advertise(self._state(site_id))
@@ -53,8 +49,6 @@ class Advertising:
             if self._told:
                 self._say(f"the cloud takes no adverts: {error.status}")
             self._told = False
-        finally:
-            use.end()
 
     def _state(self, site_id: str) -> OwnState:
         in_use, pace = self._serving[site_id].now(), self._pace.pace

@@ -36,17 +36,18 @@ class Relay:
     """Listens on a free loopback port and passes everything on to `target`. Use with `with`."""
 
     def __init__(self, target: str, profile: Profile, *, seed: int = 0) -> None:
-        """`target` is host:port."""
+        """`target` is host:port. What comes by `side_address` takes the same link, uncounted."""
         self._target = split_address(target, setting="service.address")
         # One link for all connections, as the users of a cell share one.
         self._lines = [Line(bytes_per_s=0, delay_s=0, seed=seed + way) for way in (0, 1)]
         self.change(profile)
-        self._up = self._down = 0
+        self._crossed = [0, 0]  # bytes up, bytes down
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stopping: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
         self.address = ""  # host:port to connect to
+        self.side_address = ""  # another one, for what is not to be counted
 
     def change(self, profile: Profile) -> None:
         """Be another link for what comes from now on."""
@@ -59,8 +60,8 @@ class Relay:
 
     @property
     def crossed(self) -> Crossed:
-        """What has crossed so far."""
-        return Crossed(up=self._up, down=self._down)
+        """What has crossed so far, by `address`."""
+        return Crossed(up=self._crossed[0], down=self._crossed[1])
 
     def __enter__(self) -> "Relay":
         self._thread.start()
@@ -88,18 +89,27 @@ class Relay:
 
     async def _serve(self) -> None:
         self._stopping = asyncio.Event()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        host, port = server.sockets[0].getsockname()[:2]
-        self.address = f"{host}:{port}"
+        counted = await asyncio.start_server(self._counted, "127.0.0.1", 0)
+        aside = await asyncio.start_server(self._aside, "127.0.0.1", 0)
+        self.side_address, self.address = _address(aside), _address(counted)
         self._started.set()
         await self._stopping.wait()
-        server.close()
+        counted.close()
+        aside.close()
         connections = asyncio.all_tasks() - {asyncio.current_task()}
         for task in connections:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _counted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._connected(reader, writer, counted=True)
+
+    async def _aside(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._connected(reader, writer, counted=False)
+
+    async def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool
+    ) -> None:
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
         except OSError:
@@ -107,8 +117,8 @@ class Relay:
             return
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass_on(reader, far_writer, self._lines[0], up=True))
-                group.create_task(self._pass_on(far_reader, writer, self._lines[1], up=False))
+                for way, (source, sink) in enumerate(((reader, far_writer), (far_reader, writer))):
+                    group.create_task(self._pass_on(source, sink, way, counted=counted))
         except* (OSError, asyncio.CancelledError):
             pass  # one side has gone, or the relay ends: the other one learns it by the closing
         finally:
@@ -119,11 +129,12 @@ class Relay:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        line: Line,
+        way: int,
         *,
-        up: bool,
+        counted: bool,
     ) -> None:
         """Chunks in, chunks out when they are due; the end of the stream last."""
+        line = self._lines[way]
         underway: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WINDOW // CHUNK)
 
         async def arrive() -> None:
@@ -140,9 +151,12 @@ class Relay:
         async with asyncio.TaskGroup() as group:
             group.create_task(arrive())
             while chunk := await reader.read(CHUNK):
-                if up:
-                    self._up += len(chunk)
-                else:
-                    self._down += len(chunk)
+                if counted:
+                    self._crossed[way] += len(chunk)
                 await underway.put((line.arrival(time.monotonic(), len(chunk)), chunk))
             await underway.put((line.arrival(time.monotonic(), 0), b""))
+
+
+def _address(server: asyncio.Server) -> str:
+    host, port = server.sockets[0].getsockname()[:2]
+    return f"{host}:{port}"

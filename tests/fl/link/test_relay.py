@@ -82,3 +82,10 @@ def test_a_cloud_that_is_not_there_closes_the_connection() -> None:
     with Relay(f"127.0.0.1:{port}", profile("none")) as relay:
         assert talk(relay.address, b"") == b""
         assert relay.crossed.up == 0
+
+
+def test_what_comes_by_the_side_takes_the_same_link_and_is_not_counted(echo: str) -> None:
+    with Relay(echo, profile("none")) as relay:
+        assert talk(relay.side_address, b"aside") == b"asideaside"
+        assert talk(relay.address, b"abc") == b"abcabc"
+        assert (relay.crossed.up, relay.crossed.down) == (3, 6)
