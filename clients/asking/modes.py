@@ -99,11 +99,14 @@ def _synergy(asked: Asked) -> Iterator[Event]:
 
 def _auto(asked: Asked) -> Iterator[Event]:
     card, enriched = _enriched(asked)
+    began = perf_counter()
     own = asked.here.answer(enriched.text)
     if asked.keeps(own.written):
         yield from _own(asked, card, enriched, own)
-    else:
-        yield from _sent(asked, card, enriched, mode="synergy")
+        return
+    took_s = perf_counter() - began
+    for event in _sent(asked, card, enriched, mode="synergy"):
+        yield replace(event, own_seconds=took_s) if isinstance(event, Answered) else event
 
 
 def _split(asked: Asked) -> Iterator[Event]:

@@ -30,7 +30,7 @@ def account(
         if reply is not None and by_cloud
         else (0.0, 0.0, 0.0)
     )
-    here = answered.enriched.seconds
+    here = answered.enriched.seconds + answered.own_seconds
     if reply is not None and not by_cloud:
         here += reply.decode_seconds
     outcome = reply.finish_reason if reply else answered.error.status if answered.error else ""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import pytest
 
@@ -115,9 +115,19 @@ def test_split_sends_states_and_answers_as_the_cloud_would(asked: Asked) -> None
 def test_auto_keeps_a_sure_answer_and_asks_about_an_unsure_one(asked: Asked) -> None:
     sure = replace(asked, keeps=lambda written: max(written.nats) < 0.5)
     assert played(sure, "auto")[1].mode == "edge"
-    unsure = replace(asked, keeps=lambda written: max(written.nats) < 0.2)
+
+    def slowly(enriched: str) -> OwnAnswer:
+        sleep(0.05)
+        return asked.here.answer(enriched)
+
+    unsure = replace(
+        asked,
+        here=replace(asked.here, answer=slowly),
+        keeps=lambda written: max(written.nats) < 0.2,
+    )
     leaving, answered = played(unsure, "auto")
     assert (answered.mode, leaving.disclosed.text) == ("synergy", ENRICHED)
+    assert answered.own_seconds >= 0.05  # the site's time, not the link's
 
 
 def test_a_mode_that_does_not_exist_is_said(asked: Asked) -> None:
