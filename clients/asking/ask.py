@@ -50,6 +50,7 @@ class Answered(Leaving):
     bytes_down: int
     seconds: float  # from the short prompt to the end
     states_bytes: int = 0  # of hidden states that left, where the model is split
+    own_seconds: float = 0.0  # for an own answer that auto wrote and did not keep
     layers_seconds: float = 0.0  # for the layers that run here then: loaded, waited for, run
 
     @property

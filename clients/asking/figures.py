@@ -19,7 +19,7 @@ class Figures:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float  # from the short prompt to the end
-    site_seconds: float = 0.0  # enriching, and the own answer where that is the answer
+    site_seconds: float = 0.0  # enriching, and an own answer whether it was kept or not
     layers_seconds: float = 0.0  # for the layers that run here: loaded, waited for, run
     queue_seconds: float = 0.0  # at the cloud
     prefill_seconds: float = 0.0
@@ -31,7 +31,7 @@ class Figures:
 def figures_of(answered: Answered) -> Figures:
     """Its figures."""
     reply, by_cloud = answered.reply, answered.mode != "edge"
-    site_seconds, outcome = answered.enriched.seconds, ""
+    site_seconds, outcome = answered.enriched.seconds + answered.own_seconds, ""
     if reply is not None:
         outcome = reply.finish_reason
         site_seconds += 0.0 if by_cloud else reply.decode_seconds

@@ -34,6 +34,7 @@ class Generating:
         self._asked = asked
         self.card = ""
         self.enriched: Enriched = unenriched(asked.short)
+        self.own_seconds = 0.0  # for the draft, where there is one
         self.bare = False  # what is disclosed is the short prompt itself
         self.way = ""  # the mode that is on it, once that is known
         self.cloud_id = uuid.uuid4().hex  # its name at the cloud
@@ -84,6 +85,7 @@ class Generating:
             reply=reply,
             error=None,
             seconds=perf_counter() - asked.started,
+            own_seconds=0.0,
             mode="edge",
         )
 
@@ -173,6 +175,7 @@ class Generating:
             bytes_up=0,
             bytes_down=0,
             seconds=0.0,
+            own_seconds=self.own_seconds,
             mode=self.way,
         )
 

@@ -1,6 +1,7 @@
 """What the steps of a workflow do when somebody asks: the site's part, the door, the choice."""
 
 from collections.abc import Mapping
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from clients.asking.ask import Answered
@@ -102,7 +103,10 @@ class AskingSteps:
         return enriched
 
     def _draft(self, taken: Taken) -> "OwnAnswer":
-        return self._asked.here.answer(_text(taken.slot("text")), taken.deadline)
+        began = perf_counter()
+        own = self._asked.here.answer(_text(taken.slot("text")), taken.deadline)
+        self._generating.own_seconds = perf_counter() - began
+        return own
 
     def _disclose(self, taken: Taken) -> Disclosed:
         """The last door; there is no other."""

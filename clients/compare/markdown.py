@@ -54,7 +54,8 @@ def markdown(found: Comparison) -> str:
         "Doubt above tau (its mean is shown) falls back. "
         f"{found.enriched_whole:.2f} of the enriched prompts name all that they should; "
         f"{found.faithful:.2f} of the cloud's answers say all that they can "
-        "after that. auto learns both from the other half of the held-out requests.\n\n"
+        "after that. auto learns both from the other half of the held-out requests. The last "
+        "column's ± is over the judged requests, all others are over seeds.\n\n"
         + _auto(found, worth),
         "## auto against a coin\n\nShare of complete answers where so many requests fall back: "
         "the most doubtful ones, or any.\n\n" + _frontier(found),

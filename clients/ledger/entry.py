@@ -36,7 +36,7 @@ class Entry:
 
     total_seconds: float
     queue_seconds: float  # at the cloud
-    enrich_seconds: float  # at the site, waiting for its model included
+    enrich_seconds: float  # at the site: enriching, own answers, waiting for its model
     link_seconds: float  # what is left: on the way
     prefill_seconds: float  # at the cloud
     decode_seconds: float

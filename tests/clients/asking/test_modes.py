@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import pytest
 
@@ -13,6 +13,7 @@ from clients.asking.cloud_channel import CloudChannel
 from clients.asking.enrichment import Enriched
 from clients.asking.modes import Asked, Here, OwnAnswer, answer_by
 from clients.splitting.lower_layers import LowerLayers
+from clients.workflow.deadline import Deadline
 from clients.workflow.workflow_file import workflow_of
 from clients.writing import Written
 from fl.errors import GenerationError
@@ -133,9 +134,16 @@ def test_split_sends_states_and_answers_as_the_cloud_would(asked: Asked) -> None
 def test_auto_keeps_a_sure_answer_and_asks_about_an_unsure_one(asked: Asked) -> None:
     sure = replace(asked, router=lambda: Chooser(0.5))
     assert played(sure, "auto")[1].mode == "edge"
-    unsure = replace(asked, router=lambda: Chooser(0.2))
+
+    def slowly(enriched: str, deadline: Deadline) -> OwnAnswer:
+        sleep(0.05)
+        return asked.here.answer(enriched, deadline)
+
+    slow = replace(asked.here, answer=slowly)
+    unsure = replace(asked, here=slow, router=lambda: Chooser(0.2))
     leaving, answered = played(unsure, "auto")
     assert (answered.mode, leaving.disclosed.text) == ("synergy", ENRICHED)
+    assert answered.own_seconds >= 0.05  # the site's time, not the link's
 
 
 def test_a_mode_that_does_not_exist_is_said(asked: Asked) -> None:
