@@ -49,6 +49,9 @@ from fl.settings_sections import (
     LinkSettings as LinkSettings,
 )
 from fl.settings_sections import (
+    ProfileSettings as ProfileSettings,
+)
+from fl.settings_sections import (
     RoutingSettings as RoutingSettings,
 )
 from fl.settings_sections import (
@@ -96,6 +99,7 @@ class Settings:
     learning: LearningSettings
     federation: FederationSettings
     asking: AskingSettings
+    profile: ProfileSettings
     link: LinkSettings
     routing: RoutingSettings
     split: SplitSettings

@@ -98,6 +98,15 @@ class AskingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProfileSettings:
+    """People's profiles at a site."""
+
+    tokens: int
+    history: bool
+    disclose: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LinkSettings:
     """The way between a site and the cloud."""
 

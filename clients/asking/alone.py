@@ -6,8 +6,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from clients.asking.enrichment import enrich
+from clients.asking.enrichment import Enriched, enrich
 from clients.asking.modes import Here, OwnAnswer
+from clients.profiles.visit import Visit
 from fl.adapter import Adapter, initial_adapter
 from fl.base_model import base_folder
 from fl.prompt_format import cloud_prompt
@@ -37,8 +38,19 @@ def nothing_added(model: "EdgeModel") -> Adapter:
     return initial_adapter(part_spec(model.spec, 1), model.base.layers, seed=0)
 
 
-def alone(model: "EdgeModel", settings: Settings, card: Callable[[], str]) -> Here:
-    """The site's part with this model, whose adapter is set; `card` is of the moment."""
+def alone(
+    model: "EdgeModel", settings: Settings, card: Callable[[], str], visit: Visit | None = None
+) -> Here:
+    """The site's part with this model, whose adapter is set; `card` is of the moment.
+
+    `visit` is whose request it is, where somebody's.
+    """
+
+    def enriched(card: str, short: str) -> Enriched:
+        found = enrich(model, card, short, settings.asking.enriched_tokens)
+        if visit is not None:
+            visit.remember(found.text)
+        return found
 
     def answer(enriched: str) -> OwnAnswer:
         started = perf_counter()
@@ -53,7 +65,7 @@ def alone(model: "EdgeModel", settings: Settings, card: Callable[[], str]) -> He
 
     return Here(
         card=card,
-        enrich=lambda card, short: enrich(model, card, short, settings.asking.enriched_tokens),
+        enrich=enriched,
         answer=answer,
         lower=lambda: lower_layers(settings),
         fingerprint=model.base.fingerprint,

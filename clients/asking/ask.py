@@ -12,6 +12,7 @@ from time import perf_counter
 from clients.asking.cloud_channel import CloudChannel, Generation
 from clients.asking.disclosure import Disclosed, disclose
 from clients.asking.enrichment import Completing, Enriched, enrich
+from clients.profiles.hidden import NOTHING_HIDDEN, Hidden
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece, Turn
 from fl.settings import Settings
@@ -112,14 +113,16 @@ def disclose_and_answer(
     site_id: str,
     started: float,
     wish: Wish = Wish(),
+    hidden: Hidden = NOTHING_HIDDEN,
     on_sent: Callable[[Generation], None] | None = None,
 ) -> Iterator[Leaving | TextPiece | Answered]:
     """The way of an enriched prompt: Leaving, pieces of the answer as they come, Answered.
 
     Nothing leaves before Leaving has been taken. `started` is perf_counter() at the short prompt;
-    `on_sent` gets the running request, which another thread may cancel.
+    `hidden` is what of the person who asks must not leave; `on_sent` gets the running request,
+    which another thread may cancel.
     """
-    disclosed = disclose(enriched.text, settings.asking)
+    disclosed = disclose(enriched.text, settings.asking, hidden=hidden)
     leaving = Leaving(card=card, short=short, enriched=enriched, disclosed=disclosed)
     yield leaving
 

@@ -16,6 +16,7 @@ from clients.asking.ask import Answered, Leaving, Wish, disclose_and_answer
 from clients.asking.cloud_channel import CloudChannel
 from clients.asking.disclosure import Disclosed, disclose
 from clients.asking.enrichment import Enriched
+from clients.profiles.hidden import NOTHING_HIDDEN, Hidden
 from fl.errors import GenerationError
 from fl.generation import BASE, Reply, TextPiece
 from fl.settings import Settings
@@ -65,6 +66,7 @@ class Asked:
     site_id: str
     started: float  # perf_counter() at the short prompt
     wish: Wish = field(default_factory=Wish)
+    hidden: Callable[[], Hidden] = lambda: NOTHING_HIDDEN  # of who asks; taken before disclosure
     keeps: "Callable[[Written], bool]" = lambda written: True
     when_left: Callable[[Callable[[], object]], None] = lambda give_up: None
 
@@ -121,7 +123,7 @@ def _split_in_turn(asked: Asked, lower: "LowerLayers", *, waited: float) -> Iter
     leaving = Leaving(card="", short=asked.short, enriched=bare, disclosed=NOTHING)
     yield leaving
     # Its states leave; what the disclosure step would mask is not in them.
-    prompt = disclose(asked.short, asked.settings.asking).text
+    prompt = disclose(asked.short, asked.settings.asking, hidden=asked.hidden()).text
     with SplitAnswer(
         lower,
         asked.channel,
@@ -216,6 +218,7 @@ def _sent(asked: Asked, card: str, enriched: Enriched, *, mode: str) -> Iterator
         site_id=asked.site_id,
         started=asked.started,
         wish=asked.wish,
+        hidden=asked.hidden(),
         on_sent=lambda generation: asked.when_left(generation.cancel),
     ):
         yield replace(event, mode=mode) if isinstance(event, Answered) else event

@@ -13,7 +13,8 @@ from clients.ledger.account import account
 from clients.ledger.entry import Entry
 from clients.ledger.journal import ledger_file, record
 from clients.personal_part import in_use
-from clients.place_card import card_text, read_facts
+from clients.place_card import read_facts
+from clients.profiles.visit import Visit, visit
 from clients.prompts.record import PromptRecord
 from clients.routing.calibrating import calibration_of
 from clients.routing.calibration import Calibration
@@ -77,12 +78,17 @@ class SiteInProcess:
         short: str,
         *,
         mode: str | None = None,
+        person: str = "",
         card: str | None = None,
         wish: Wish = Wish(),  # noqa: B008 - frozen
     ) -> Iterator[Event]:
-        """Ask at the site it is at, in the settings' mode and under its live card unless told."""
+        """Ask at the site it is at, in the settings' mode and under its live card unless told.
+
+        `person` has a profile there, else raises GenerationError; "" is nobody.
+        """
         settings, site = self._settings, self._site
         assert site is not None
+        theirs = visit(settings, site.id, person)
         wanted = mode or settings.mode
         started, began, before = perf_counter(), process_time(), self._link.crossed
         router = self._router if wanted == "auto" else None
@@ -94,13 +100,17 @@ class SiteInProcess:
                 short=short,
                 mode=wanted,
                 here=alone(
-                    self._model, settings, self._card if card is None else lambda: str(card)
+                    self._model,
+                    settings,
+                    lambda: self._card(theirs) if card is None else card,
+                    theirs,
                 ),
                 channel=self._link.channel,
                 settings=settings,
                 site_id=site.id,
                 started=started,
                 wish=wish,
+                hidden=lambda: theirs.hidden,
                 keeps=router.keeps if router else lambda written: True,
             )
         ):
@@ -129,16 +139,12 @@ class SiteInProcess:
                     raise event.error
             yield event
 
-    def _card(self) -> str:
-        """The card of this moment."""
+    def _card(self, theirs: Visit) -> str:
+        """The card of this moment, for who asks."""
         settings, site = self._settings, self._site
         assert site is not None
         facts = read_facts(site_folder(settings, site.id) / "place.json", place=site.place)
-        return card_text(
-            facts,
-            budget=settings.asking.card_tokens,
-            count_tokens=lambda text: len(self._model.token_ids(text)),
-        )
+        return theirs.card(facts, count_tokens=lambda text: len(self._model.token_ids(text)))
 
 
 def load_site_adapter(model: "EdgeModel", settings: Settings, site: Site) -> AdapterRelease:

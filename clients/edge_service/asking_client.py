@@ -28,12 +28,14 @@ class AskingClient:
         self._grpc = grpc.insecure_channel(service.address, options=CHANNEL_OPTIONS)
         self._stub = pb_grpc.AskingServiceStub(self._grpc)
 
-    def ask(self, short: str, *, mode: str = "") -> Iterator[Leaving | TextPiece | Ended]:
-        """Ask; mode "" is the service's own setting.
+    def ask(
+        self, short: str, *, mode: str = "", person: str = ""
+    ) -> Iterator[Leaving | TextPiece | Ended]:
+        """Ask; mode "" is the service's own setting, person "" is nobody.
 
         Raises GenerationError where site or cloud fail, after what came until then.
         """
-        request = pb.AskRequest(short=short, mode=mode)
+        request = pb.AskRequest(short=short, mode=mode, person=person)
         call = self._stub.Ask(request, timeout=self._timeout_s, metadata=self._service.metadata)
         try:
             for message in call:

@@ -18,6 +18,7 @@ from clients.edge_service.serving import InUse, Serving
 from clients.edge_service.site_part import Enrichment as Enrichment
 from clients.edge_service.site_part import SitePart
 from clients.edge_service.site_part import WhenLeft as WhenLeft
+from clients.profiles.visit import Visit, visit
 from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import Reply, TextPiece
@@ -67,14 +68,25 @@ class Corridor:
         """What people are served with; None before the first release."""
         return self._part.in_use()
 
+    def visit(self, person: str) -> Visit:
+        """A request's, by its person; "" is nobody. Raises GenerationError for an unknown one."""
+        return visit(self._settings, self.site.id, person)
+
     def ask(
-        self, short: str, wish: Wish, *, started: float, when_left: WhenLeft, mode: str = ""
+        self,
+        short: str,
+        wish: Wish,
+        *,
+        started: float,
+        when_left: WhenLeft,
+        mode: str = "",
+        person: str = "",
     ) -> Iterator[Event]:
         """Enrichment where the mode has one, Leaving, pieces of the answer as they come, Answered.
 
-        `started` is perf_counter() at the short prompt; mode "" is that of the settings. Nothing
-        leaves before Leaving has been taken. Raises GenerationError where the site cannot do its
-        part, and CancelledError where the asker has left before that.
+        `started` is perf_counter() at the short prompt; mode "" is that of the settings, person ""
+        is nobody. Nothing leaves before Leaving has been taken. Raises GenerationError where the
+        site cannot do its part, and CancelledError where the asker has left before that.
         """
         mode = mode or self._settings.mode
         with metered(self.metrics) as meter:
@@ -83,10 +95,15 @@ class Corridor:
                     f"The mode is one of {', '.join(MODES)}.", status="INVALID_ARGUMENT"
                 )
             check_prompt(short)
+            theirs = self.visit(person)
             with self.ledger.request(self.site.id, mode, short, started=started) as tab:
                 way = _Way(tab, meter, when_left)
                 here = self._part.here(
-                    wish=wish, when_left=way.when_left, on_enriched=way.enriched, on_own=way.own
+                    visit=theirs,
+                    wish=wish,
+                    when_left=way.when_left,
+                    on_enriched=way.enriched,
+                    on_own=way.own,
                 )
                 chooser = self._router() if mode == "auto" else None
                 if chooser is not None:
@@ -100,18 +117,29 @@ class Corridor:
                     site_id=self.site.id,
                     started=started,
                     wish=wish,
+                    hidden=lambda: theirs.hidden,
                     keeps=chooser.keeps if chooser else _never,
                     when_left=way.when_left,
                 )
                 yield from way.walked(_learned(answer_by(asked), chooser))
 
     def enrich(
-        self, short: str, *, when_left: WhenLeft, max_new_tokens: int | None = None
+        self,
+        short: str,
+        *,
+        when_left: WhenLeft,
+        max_new_tokens: int | None = None,
+        person: str = "",
     ) -> Enrichment:
         """The enriched prompt; the card's facts are of this moment. Raises as `ask` does."""
         check_prompt(short)
+        theirs = self.visit(person)
         return self._part.enrich(
-            short, card=self._part.card(), when_left=when_left, max_new_tokens=max_new_tokens
+            short,
+            visit=theirs,
+            card=self._part.card(theirs),
+            when_left=when_left,
+            max_new_tokens=max_new_tokens,
         )
 
 

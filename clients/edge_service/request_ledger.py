@@ -1,8 +1,8 @@
 """The edge service's lines in the ledgers of its sites: one for every request it took on.
 
-A request that is none has no line: an unknown mode, a prompt of no or too many characters. Neither
-has one that only wants its prompt enriched (netgpt-edge): nobody answers it. A ledger that cannot
-be written costs a line in the log, never a person's answer.
+A request that is none has no line: an unknown mode or person, a prompt of no or too many
+characters. Neither has one that only wants its prompt enriched (netgpt-edge): nobody answers it. A
+ledger that cannot be written costs a line in the log, never a person's answer.
 """
 
 from collections.abc import Callable, Iterator

@@ -13,7 +13,8 @@ from clients.asking.enrichment import Enriched, as_enriched
 from clients.asking.modes import Here, OwnAnswer
 from clients.edge_service.model_owner import ModelOwner
 from clients.edge_service.serving import InUse, Serving
-from clients.place_card import card_text, read_facts
+from clients.place_card import read_facts
+from clients.profiles.visit import Visit
 from clients.splitting.lower_layers import LowerLayers
 from clients.writing import Written
 from fl.adapter import Adapter
@@ -56,6 +57,7 @@ class SitePart:
     def here(
         self,
         *,
+        visit: Visit,
         wish: Wish,
         when_left: WhenLeft,
         on_enriched: Callable[[Enrichment], None],
@@ -64,7 +66,7 @@ class SitePart:
         """The part of one request. Its calls raise as `enrich` does."""
 
         def enrich(card: str, short: str) -> Enriched:
-            enrichment = self.enrich(short, card=card, when_left=when_left)
+            enrichment = self.enrich(short, visit=visit, card=card, when_left=when_left)
             on_enriched(enrichment)
             return enrichment.enriched
 
@@ -74,15 +76,15 @@ class SitePart:
             return own
 
         return Here(
-            card=self.card,
+            card=lambda: self.card(visit),
             enrich=enrich,
             answer=answer,
             lower=self._lower,
             fingerprint=self._owner.loaded.result().base.fingerprint,
         )
 
-    def card(self) -> str:
-        """The place card of this moment. Raises GenerationError where place.json is none."""
+    def card(self, visit: Visit) -> str:
+        """The card of this moment, for who asks. Raises GenerationError for no place.json."""
         file = site_folder(self._settings, self._site.id) / "place.json"
         try:
             facts = read_facts(file, place=self._site.place)
@@ -92,11 +94,16 @@ class SitePart:
                 "Who runs the site must correct it.",
                 status="FAILED_PRECONDITION",
             ) from None
-        budget = self._settings.asking.card_tokens
-        return card_text(facts, budget=budget, count_tokens=self.count_tokens)
+        return visit.card(facts, count_tokens=self.count_tokens)
 
     def enrich(
-        self, short: str, *, card: str, when_left: WhenLeft, max_new_tokens: int | None = None
+        self,
+        short: str,
+        *,
+        visit: Visit,
+        card: str,
+        when_left: WhenLeft,
+        max_new_tokens: int | None = None,
     ) -> Enrichment:
         """The enriched prompt. Raises GenerationError or GivenUp where the site cannot make one,
         and CancelledError where the asker has left before.
@@ -112,10 +119,12 @@ class SitePart:
         most = min(limit, max_new_tokens or limit)
         written = self._written(prompt, in_use.adapter, most, when_left)
         model, seconds = self._owner.loaded.result(), perf_counter() - started
+        enriched = as_enriched(written.text, short, model, seconds=seconds)
+        visit.remember(enriched.text)
         return Enrichment(
             card=card,
             short=short,
-            enriched=as_enriched(written.text, short, model, seconds=seconds),
+            enriched=enriched,
             prompt_tokens=self.count_tokens(prompt),
             in_use=in_use,
             cpu_seconds=written.cpu_seconds,

@@ -43,12 +43,14 @@ class WorkResponse(_message.Message):
     def __init__(self, json: _Optional[str] = ..., arrays: _Optional[_Mapping[str, bytes]] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class AskRequest(_message.Message):
-    __slots__ = ("short", "mode")
+    __slots__ = ("short", "mode", "person")
     SHORT_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    PERSON_FIELD_NUMBER: _ClassVar[int]
     short: str
     mode: str
-    def __init__(self, short: _Optional[str] = ..., mode: _Optional[str] = ...) -> None: ...
+    person: str
+    def __init__(self, short: _Optional[str] = ..., mode: _Optional[str] = ..., person: _Optional[str] = ...) -> None: ...
 
 class AskResponse(_message.Message):
     __slots__ = ("enriched", "piece", "finished", "failed")
