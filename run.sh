@@ -27,6 +27,7 @@ usage() {
   tune-cloud   reads the cloud model and its corpus; writes var/NAME-SEED/cloud: its own release
   export-gguf  reads the cloud model; writes var/gguf/NAME-f32.gguf for llama.cpp
   ask          reads a site's shelf and card; needs the service running; adds to the site's ledger
+  profile      list, show, set, export, erase: what a site knows of a person, on its own disk
   ledger       adds up the sites' ledgers: bytes, characters, seconds by site and mode
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
   compare      compares edge, cloud, split, synergy and auto over links; writes var/NAME-SEED/compare
@@ -63,7 +64,7 @@ main() {
       setup gguf
       exec "$PYTHON" -m server "$@"
       ;;
-    books | ledger | ask | site | edge)
+    books | ledger | ask | profile | site | edge)
       setup
       exec "$PYTHON" -m clients "$@"
       ;;
