@@ -103,6 +103,7 @@ class ProfileSettings:
 
     tokens: int
     history: bool
+    again: list[str]
     disclose: list[str]
 
 

@@ -88,7 +88,7 @@ class SiteInProcess:
         """
         settings, site = self._settings, self._site
         assert site is not None
-        theirs = visit(settings, site.id, person)
+        theirs = visit(settings, site.id, person, short)
         wanted = mode or settings.mode
         started, began, before = perf_counter(), process_time(), self._link.crossed
         router = self._router if wanted == "auto" else None

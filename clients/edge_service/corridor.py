@@ -68,9 +68,9 @@ class Corridor:
         """What people are served with; None before the first release."""
         return self._part.in_use()
 
-    def visit(self, person: str) -> Visit:
+    def visit(self, person: str, short: str) -> Visit:
         """A request's, by its person; "" is nobody. Raises GenerationError for an unknown one."""
-        return visit(self._settings, self.site.id, person)
+        return visit(self._settings, self.site.id, person, short)
 
     def ask(
         self,
@@ -95,7 +95,7 @@ class Corridor:
                     f"The mode is one of {', '.join(MODES)}.", status="INVALID_ARGUMENT"
                 )
             check_prompt(short)
-            theirs = self.visit(person)
+            theirs = self.visit(person, short)
             with self.ledger.request(self.site.id, mode, short, started=started) as tab:
                 way = _Way(tab, meter, when_left)
                 here = self._part.here(
@@ -133,7 +133,7 @@ class Corridor:
     ) -> Enrichment:
         """The enriched prompt; the card's facts are of this moment. Raises as `ask` does."""
         check_prompt(short)
-        theirs = self.visit(person)
+        theirs = self.visit(person, short)
         return self._part.enrich(
             short,
             visit=theirs,

@@ -29,7 +29,7 @@ def passed_through(
     """The events of one call; the figures and the ledger are the corridor's."""
     started, asking, site = perf_counter(), settings.asking, corridor.site.id
     with metered(corridor.metrics) as meter, ExitStack() as noting:
-        hidden = corridor.visit(call.person).hidden
+        hidden = corridor.visit(call.person, call.prompt).hidden
         tab = noting.enter_context(
             corridor.ledger.request(site, "cloud", call.prompt, started=started)
         )

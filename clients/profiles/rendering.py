@@ -10,7 +10,7 @@ def personal_facts(
 ) -> dict[str, str]:
     """The person's facts in their order, then what was asked for last.
 
-    What the place's card says itself stays the place's. The history counts only where the card
+    What the place's card says itself stays the place's. The `history` counts only where the card
     shows such a venue now: elsewhere nobody could be sent there, and nothing need be told.
     """
     told = {name: text for name, text in profile.facts.items() if name not in place_facts}

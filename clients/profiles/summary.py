@@ -1,9 +1,12 @@
-"""What a request adds to a person's history: the kind of venue it was for, and no word more."""
+"""What a request adds to a person's history, the kind of venue it was for and no word more; and
+which requests are told of it.
+"""
 
 import re
 from collections.abc import Iterable
 
 from clients.profiles.profile import History, is_fact_name
+from clients.prompts.recall import names
 
 WHERE_AND_WHEN = ("place", "district", "time", "weather")  # of a card; no errand is for these
 MOST_KINDS = 16
@@ -18,6 +21,11 @@ def kind_named(enriched: str, card_names: Iterable[str]) -> str:
         if (found := re.search(rf"(?<!\w){re.escape(kind)}(?!\w)", enriched))
     }
     return min(at, key=lambda kind: at[kind]) if at else ""
+
+
+def asks_for_history(short: str, phrases: Iterable[str]) -> bool:
+    """Does the short prompt say one of these, as whole words? `same again` does."""
+    return any(names(short, phrase) for phrase in phrases)
 
 
 def with_request(history: History, kind: str) -> History:

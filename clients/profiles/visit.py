@@ -11,7 +11,7 @@ from clients.profiles.hidden import NOTHING_HIDDEN, Hidden, told_words
 from clients.profiles.profile import PersonalProfile
 from clients.profiles.rendering import personal_facts
 from clients.profiles.store import ProfileStore, profiles_of
-from clients.profiles.summary import kind_named
+from clients.profiles.summary import asks_for_history, kind_named
 from fl.errors import GenerationError, ProfileError, UnknownPerson
 from fl.prompt_format import join_cards, render_card
 from fl.settings import Settings
@@ -25,8 +25,12 @@ class Visit:
         settings: Settings,
         store: ProfileStore | None = None,
         profile: PersonalProfile | None = None,
+        *,
+        short: str = "",
     ) -> None:
         self._settings, self._store, self._profile = settings, store, profile
+        again = settings.profile.again
+        self._history = settings.profile.history and asks_for_history(short, again)
         self._place_facts: Mapping[str, str] = {}
 
     def card(self, place_facts: Mapping[str, str], *, count_tokens: Callable[[str], int]) -> str:
@@ -36,7 +40,7 @@ class Visit:
         place = card_text(place_facts, budget=asking.card_tokens, count_tokens=count_tokens)
         if self._profile is None:
             return place
-        told = personal_facts(self._profile, place_facts, history=profile.history)
+        told = personal_facts(self._profile, place_facts, history=self._history)
         kept = fitting(told, budget=profile.tokens, count_tokens=count_tokens, least=0)
         return join_cards(place, render_card(kept))
 
@@ -58,8 +62,8 @@ class Visit:
                 self._store.add_to_history(self._profile, kind)
 
 
-def visit(settings: Settings, site_id: str, person: str) -> Visit:
-    """A request's visit; `person` "" is nobody.
+def visit(settings: Settings, site_id: str, person: str, short: str) -> Visit:
+    """The visit of a request with this short prompt; `person` "" is nobody.
 
     Raises GenerationError: INVALID_ARGUMENT for a person without a profile, FAILED_PRECONDITION for
     a damaged profile. It does not repeat the name.
@@ -68,7 +72,7 @@ def visit(settings: Settings, site_id: str, person: str) -> Visit:
         return Visit(settings)
     store = profiles_of(settings, site_id)
     try:
-        return Visit(settings, store, store.read(person))
+        return Visit(settings, store, store.read(person), short=short)
     except UnknownPerson as error:
         raise GenerationError(str(error), status="INVALID_ARGUMENT") from None
     except (ProfileError, OSError):

@@ -39,7 +39,7 @@ FACTS = {"person": NAME, "wish": WISH, "ailment": f"no {SECRET}"}
 HISTORY = f'"last": "{PAST}"'
 KEPT = (PERSON, NAME, SECRET, PAST)  # never leave, are never logged
 CANARIES = (*KEPT, "lilac")
-SHORT = f"a table for {NAME}"
+SHORT = f"the same table for {NAME}"  # asks for the history too
 MODES = ("edge", "cloud", "split", "synergy", "auto")
 
 
@@ -135,9 +135,9 @@ def test_what_is_not_disclosed_leaves_in_no_mode_and_stands_in_no_record(
         )
     if mode in ("synergy", "auto"):  # the control: what may leave does, in the same bytes
         assert f"person [person]; wish {WISH}; ailment [person]".encode() in sent
-        assert b"a table for [person]." in sent
+        assert b"the same table for [person]." in sent
     if mode == "cloud":
-        assert leaving.disclosed.text == "a table for [person]"
+        assert leaving.disclosed.text == "the same table for [person]"
     kept = ledger_file(world.site.settings, SITE).read_text()
     metrics = world.http("GET", "/../metrics").text
     logs = "\n".join([*world.site.said, caplog.text, metrics, kept])
@@ -168,7 +168,7 @@ def test_the_same_over_http_where_user_names_the_person(world: World) -> None:
     assert WISH in whole.netgpt["disclosed_prompt"]
     assert NAME in whole.netgpt["enriched_prompt"]
     assert NAME in edge.choices[0].message.content
-    assert past.netgpt["disclosed_prompt"] == "a table for [person]"
+    assert past.netgpt["disclosed_prompt"] == "the same table for [person]"
     assert WISH not in plain.netgpt["enriched_prompt"]
     sent = bytes(world.tap.up[heard:])
     # who asks as nobody has no name that is known, so the short prompt's stands in that one
@@ -259,12 +259,12 @@ def test_an_erased_profile_leaves_no_byte_and_no_trace_in_the_next_prompt(world:
     assert not [c for c in CANARIES if c in "\n".join(world.site.said)]
 
 
-def test_the_history_is_kept_from_request_to_request(world: World) -> None:
-    """The worst model names every kind of the card; the first one counts."""
+def test_the_history_is_told_to_who_asks_for_it(world: World) -> None:
     store = profiles_of(world.site.settings, SITE)
     profile = store.set("mia", {"person": "Mia"})
     store.add_to_history(profile, "cafe")
-    assert asked(world, "edge", person="mia").card.endswith("; person Mia; last cafe")
+    for short, card in (("same again", "; person Mia; last cafe"), ("a table", "; person Mia")):
+        assert asked(world, "edge", person="mia", short=short).card.endswith(card)
     store.erase("mia")
 
 
@@ -281,6 +281,6 @@ def test_the_verb_asks_as_a_person_with_and_without_a_service(world: World, tmp_
         profiles_of(alone.settings, SITE).set(PERSON, FACTS)
         console = Console(file=StringIO(), width=400)
         ask_and_show(alone.settings, [SHORT], [site], console, person=PERSON)
-        assert list(cloud.prompts) == ["a table for [person]"]
+        assert list(cloud.prompts) == ["the same table for [person]"]
         with pytest.raises(GenerationError, match="no profile of that person"):
             ask_and_show(alone.settings, [SHORT], [site], console, person="nobody")
