@@ -28,6 +28,7 @@ usage() {
   export-gguf  reads the cloud model; writes var/gguf/NAME-f32.gguf for llama.cpp
   ask          reads a site's shelf and card; needs the service running; adds to the site's ledger
   status       sites, cloud workers, links, releases, queues, the last minute; live until Ctrl-C
+  profile      list, show, set, export, erase: what a site knows of a person, on its own disk
   ledger       adds up the sites' ledgers: bytes, characters, seconds by site and mode
   workflow     [FILE]: checks a workflow file, shows its steps; refuses one that leaks
   trace        --site S [REQUEST_ID|last]: what a request did, step by step
@@ -66,7 +67,7 @@ main() {
       setup gguf
       exec "$PYTHON" -m server "$@"
       ;;
-    books | ledger | status | workflow | trace | ask | site | edge)
+    books | ledger | status | workflow | trace | ask | profile | site | edge)
       setup
       exec "$PYTHON" -m clients "$@"
       ;;

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from clients.asking.cloud_channel import CloudChannel, service_address
+from clients.profiles.verb import profile
 from clients.workflow.workflow_file import workflow_of
 from fl.choices import load_fitting
 from fl.errors import FederationError, NetGPTError, SettingsError
@@ -80,12 +81,14 @@ def ask(
         ),
     ] = None,
     site: Annotated[str, typer.Option(help="The site where it is asked.")] = "",
+    person: Annotated[str, typer.Option(help="Who asks: a profile of that site.")] = "",
     demo: Annotated[bool, typer.Option(help="Three short prompts at three demo sites.")] = False,
 ) -> None:
     """Ask a short prompt at a site: card, enriched prompt, the cloud's answer, what left the site.
 
     Where the site's edge service runs, it is asked. Else this reads the site's place.json, its
-    shelf and the edge model. Needs the cloud service running (./run.sh serve). Writes nothing.
+    shelf and the edge model. Needs the cloud service running (./run.sh serve). Writes a line of the
+    site's ledger, and with --person the history in that profile.
     """
     words = list(arguments or [])
     settings = _settings([word for word in words if _is_setting(word)])
@@ -102,7 +105,7 @@ def ask(
         raise SettingsError('Give a short prompt: ./run.sh ask "need a coffee" --site marlow-quay')
     else:
         chosen = chosen[:1]
-    ask_and_show(settings, prompts, chosen, Console())
+    ask_and_show(settings, prompts, chosen, Console(), person=person)
 
 
 @app.command()
@@ -313,6 +316,9 @@ def seeds(arguments: Arguments = None) -> None:
 def answers(arguments: Arguments = None) -> None:
     """Print whether `study` asks the cloud: true or false."""
     print(str(_settings(arguments).study.answers).lower())
+
+
+app.add_typer(profile, name="profile")
 
 
 def _seeds(settings: Settings) -> list[int]:

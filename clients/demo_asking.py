@@ -30,16 +30,22 @@ Event = Leaving | TextPiece | Answered | Ended
 class Asker(Protocol):
     """A site that can be asked."""
 
-    def ask(self, short: str, *, mode: str) -> Iterator[Event]:
+    def ask(self, short: str, *, mode: str, person: str) -> Iterator[Event]:
         """Leaving, pieces, and an end; raises GenerationError where site or cloud fail."""
 
 
 def ask_and_show(
-    settings: Settings, prompts: Sequence[str], sites: Sequence[Site], console: Console
+    settings: Settings,
+    prompts: Sequence[str],
+    sites: Sequence[Site],
+    console: Console,
+    *,
+    person: str = "",
 ) -> None:
     """Ask every prompt at every site and print what happened. Raises the first failure.
 
-    Raises WorkflowError, before anything else happens, for a workflow that is not executed.
+    `person` is whose profile goes with it; "" is nobody's. Raises WorkflowError, before anything
+    else happens, for a workflow that is not executed.
     """
     workflow_of(settings)
     with ExitStack() as closing:
@@ -62,7 +68,8 @@ def ask_and_show(
                     asker = alone.at(site)
             console.print(Text(f"\n  at {site.place}", style="bold"))
             for number, short in enumerate(prompts):
-                _show(console, asker.ask(short, mode=settings.mode), with_card=number == 0)
+                events = asker.ask(short, mode=settings.mode, person=person)
+                _show(console, events, with_card=number == 0)
 
 
 def _in_process(settings: Settings, site_id: str, closing: ExitStack) -> "SiteInProcess":

@@ -27,7 +27,14 @@ def read_facts(path: Path, *, place: str) -> dict[str, str]:
 
 def card_text(facts: Mapping[str, str], *, budget: int, count_tokens: Callable[[str], int]) -> str:
     """Render as many facts as fit `budget` tokens; whole facts are dropped from the end."""
+    return render_card(fitting(facts, budget=budget, count_tokens=count_tokens, least=1))
+
+
+def fitting(
+    facts: Mapping[str, str], *, budget: int, count_tokens: Callable[[str], int], least: int
+) -> dict[str, str]:
+    """The first of the facts whose rendering fits `budget` tokens, but `least` of them anyhow."""
     kept = dict(facts)
-    while len(kept) > 1 and count_tokens(render_card(kept)) > budget:
+    while len(kept) > least and count_tokens(render_card(kept)) > budget:
         kept.popitem()
-    return render_card(kept)
+    return kept

@@ -7,6 +7,8 @@ NetGPTError                 what was expected, what was found, what to do
 ├── AdapterError            an adapter's spec, tensors or folder
 │   └── UpdateRefused       a site's update did not pass admission
 ├── ReleaseError            a release folder or alias
+├── ProfileError            a person's profile at a site; never quotes it
+│   └── UnknownPerson       there is none
 ├── FederationError         a round or a run that cannot go on
 └── GenerationError         the cloud's generation endpoint; carries a gRPC status name
 """
@@ -38,6 +40,20 @@ class UpdateRefused(AdapterError):
 
 class ReleaseError(NetGPTError, ValueError):
     """A release is missing, incomplete or does not match its manifest."""
+
+
+class ProfileError(NetGPTError, ValueError):
+    """A person's profile is not what it must be. No text of it stands in the error."""
+
+
+class UnknownPerson(ProfileError):
+    """A site has no profile of a person. The name is the asker's and is not repeated."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This site has no profile of that person. ./run.sh profile list names those it has; "
+            "profile set makes one."
+        )
 
 
 class FederationError(NetGPTError, RuntimeError):

@@ -18,6 +18,11 @@ def render_card(facts: Mapping[str, str]) -> str:
     return "; ".join(f"{key} {value}" for key, value in facts.items())
 
 
+def join_cards(*cards: str) -> str:
+    """Rendered cards as one; empty ones leave no trace."""
+    return "; ".join(filter(None, cards))
+
+
 def edge_prompt(card: str, short: str) -> str:
     """The edge model's prompt for a short prompt under a place card (NetGPT: P_con and I)."""
     return f"Card: {card}\nRequest: {short}\nEnriched:"

@@ -52,6 +52,9 @@ from fl.settings_sections import (
     OrchestrationSettings as OrchestrationSettings,
 )
 from fl.settings_sections import (
+    ProfileSettings as ProfileSettings,
+)
+from fl.settings_sections import (
     RoutingSettings as RoutingSettings,
 )
 from fl.settings_sections import (
@@ -100,6 +103,7 @@ class Settings:
     learning: LearningSettings
     federation: FederationSettings
     asking: AskingSettings
+    profile: ProfileSettings
     link: LinkSettings
     routing: RoutingSettings
     orchestration: OrchestrationSettings

@@ -134,6 +134,7 @@ def mistakes(s: "Settings") -> list[str]:
         ),
         (s.edge.refresh_s > 0, "edge.refresh_s must be above 0"),
         (s.asking.card_tokens >= 8, "asking.card_tokens must be at least 8"),
+        (s.profile.tokens >= 0, "profile.tokens must be 0 or more"),
         (":" in s.service.address, f"service.address is host:port, found {s.service.address!r}"),
         (s.service.queue >= 1, "service.queue must be at least 1"),
         (s.service.queue_tokens >= 1, "service.queue_tokens must be at least 1"),

@@ -99,6 +99,16 @@ class AskingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProfileSettings:
+    """People's profiles at a site."""
+
+    tokens: int
+    history: bool
+    again: list[str]
+    disclose: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LinkSettings:
     """The way between a site and the cloud."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from clients.asking.enrichment import Enriched, enrich
 from clients.asking.modes import Here, OwnAnswer
+from clients.profiles.visit import Visit
 from clients.workflow.deadline import Deadline
 from fl.adapter import Adapter, initial_adapter
 from fl.base_model import base_folder
@@ -46,12 +47,20 @@ def nothing_added(model: "EdgeModel") -> Adapter:
     return initial_adapter(part_spec(model.spec, 1), model.base.layers, seed=0)
 
 
-def alone(model: "EdgeModel", settings: Settings, card: Callable[[], str]) -> Here:
-    """The site's part with this model, whose adapter is set; `card` is of the moment."""
+def alone(
+    model: "EdgeModel", settings: Settings, card: Callable[[], str], visit: Visit | None = None
+) -> Here:
+    """The site's part with this model, whose adapter is set; `card` is of the moment.
+
+    `visit` is whose request it is, where somebody's.
+    """
 
     def enriched(card: str, short: str, deadline: Deadline) -> Enriched:
         most = settings.asking.enriched_tokens
-        return enrich(model, card, short, most, between=deadline.check)
+        found = enrich(model, card, short, most, between=deadline.check)
+        if visit is not None:
+            visit.remember(found.text)
+        return found
 
     def answer(enriched: str, deadline: Deadline) -> OwnAnswer:
         started = perf_counter()

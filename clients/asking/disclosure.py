@@ -3,7 +3,8 @@
 Control and other invisible characters go; whitespace becomes single blanks; e-mail addresses,
 IBANs, payment card numbers, phone numbers and other long numbers become [kind]; the rest is cut at
 a word. Dates and times of day stay, for requests need them. Names and addresses in words are not
-recognised: those a site must keep out of its cards.
+recognised: those a site must keep out of its cards. What a profile says of who asks is known, and
+becomes [person] unless profile.disclose names it.
 """
 
 import re
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from clients.profiles.hidden import NOTHING_HIDDEN, Hidden
 from fl.settings import AskingSettings
 
 # Unicode classes that nobody sees: controls, format marks, lone surrogates, private use.
@@ -47,10 +49,21 @@ class Disclosed:
 NOTHING = Disclosed(text="", characters=0, redactions={})  # no text leaves
 
 
-def disclose(enriched: str, asking: AskingSettings) -> Disclosed:
-    """Clean, redact and cut an enriched prompt. Disclosing the result again changes nothing."""
+def disclose(
+    enriched: str, asking: AskingSettings, *, hidden: Hidden = NOTHING_HIDDEN
+) -> Disclosed:
+    """Clean, redact and cut an enriched prompt. Disclosing the result again changes nothing.
+
+    `hidden` is what of the person who asks must not leave, whatever asking.redact says.
+    """
     text = _visible(enriched)
     redactions: Counter[str] = Counter()
+
+    def person() -> str:
+        redactions["person"] += 1
+        return "[person]"
+
+    text = hidden.masked(text, person)
     if asking.redact:
         text = _redact(text, redactions)
     text = _cut(text, asking.disclose_max_characters)

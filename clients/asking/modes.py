@@ -20,6 +20,7 @@ from clients.asking.cloud_channel import CloudChannel
 from clients.asking.enrichment import Enriched
 from clients.asking.figures import Figures, figures_of
 from clients.asking.steps import AskingSteps
+from clients.profiles.hidden import NOTHING_HIDDEN, Hidden
 from clients.workflow.deadline import Deadline
 from clients.workflow.execution import Execution
 from clients.workflow.steps import MODES as MODES
@@ -96,6 +97,7 @@ class Asked:
     request_id: str = field(default_factory=new_request_id)
     wish: Wish = field(default_factory=Wish)
     router: Callable[[], Chooses] = _nobody  # for auto; may take a while, raises GenerationError
+    hidden: Callable[[], Hidden] = lambda: NOTHING_HIDDEN  # of who asks; taken before disclosure
     when_left: Callable[[Callable[[], object]], None] = lambda give_up: None
     record: Callable[[Figures], None] = lambda figures: None
     on_trace: Callable[[Trace], None] = lambda trace: None

@@ -15,7 +15,8 @@ from clients.ledger.entry import Entry
 from clients.ledger.journal import ledger_file
 from clients.ledger.journal import record as record_entry
 from clients.personal_part import in_use
-from clients.place_card import card_text, read_facts
+from clients.place_card import read_facts
+from clients.profiles.visit import Visit, visit
 from clients.prompts.record import PromptRecord
 from clients.routing.calibrating import calibration_of
 from clients.routing.calibration import Calibration
@@ -86,12 +87,17 @@ class SiteInProcess:
         short: str,
         *,
         mode: str | None = None,
+        person: str = "",
         card: str | None = None,
         wish: Wish = Wish(),  # noqa: B008 - frozen
     ) -> Iterator[Event]:
-        """Ask at the site it is at, in the settings' mode and under its live card unless told."""
+        """Ask at the site it is at, in the settings' mode and under its live card unless told.
+
+        `person` has a profile there, else raises GenerationError; "" is nobody.
+        """
         settings, site = self._settings, self._site
         assert site is not None
+        theirs = visit(settings, site.id, person, short)
         wanted = mode or settings.mode
         started, began, before = perf_counter(), process_time(), self._link.crossed
         first = 0.0
@@ -119,12 +125,18 @@ class SiteInProcess:
             short=short,
             mode=wanted,
             workflow=self._workflow,
-            here=alone(self._model, settings, self._card if card is None else lambda: str(card)),
+            here=alone(
+                self._model,
+                settings,
+                lambda: self._card(theirs) if card is None else card,
+                theirs,
+            ),
             channel=self._link.channel,
             settings=settings,
             site_id=site.id,
             started=started,
             wish=wish,
+            hidden=lambda: theirs.hidden,
             router=self._chooser,
             record=record,
             on_trace=self._trace,
@@ -144,16 +156,12 @@ class SiteInProcess:
         if self._keep is None:
             keep_trace(trace_file(self._settings, trace.site_id), trace)
 
-    def _card(self) -> str:
-        """The card of this moment."""
+    def _card(self, theirs: Visit) -> str:
+        """The card of this moment, for who asks."""
         settings, site = self._settings, self._site
         assert site is not None
         facts = read_facts(site_folder(settings, site.id) / "place.json", place=site.place)
-        return card_text(
-            facts,
-            budget=settings.asking.card_tokens,
-            count_tokens=lambda text: len(self._model.token_ids(text)),
-        )
+        return theirs.card(facts, count_tokens=lambda text: len(self._model.token_ids(text)))
 
 
 def load_site_adapter(model: "EdgeModel", settings: Settings, site: Site) -> AdapterRelease:

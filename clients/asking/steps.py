@@ -87,7 +87,7 @@ class AskingSteps:
             self._chooser.learn(answered)
 
     def _profile(self, taken: Taken) -> str:
-        """The card: what the place knows now. A person's own facts would join them in `card`."""
+        """The card: what the place knows now, and what it keeps of the person who asks."""
         self._generating.card = self._asked.here.card()
         return self._generating.card
 
@@ -111,7 +111,8 @@ class AskingSteps:
     def _disclose(self, taken: Taken) -> Disclosed:
         """The last door; there is no other."""
         self._generating.bare = taken.names["text"] == SHORT
-        return disclose(_text(taken.slot("text")), self._asked.settings.asking)
+        asked = self._asked
+        return disclose(_text(taken.slot("text")), asked.settings.asking, hidden=asked.hidden())
 
     def _route(self, taken: Taken) -> str:
         """edge, cloud, split or synergy."""

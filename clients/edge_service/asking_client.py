@@ -30,13 +30,14 @@ class AskingClient:
         self._stub = pb_grpc.AskingServiceStub(self._grpc)
 
     def ask(
-        self, short: str, *, mode: str = "", deadline_s: float | None = None
+        self, short: str, *, mode: str = "", person: str = "", deadline_s: float | None = None
     ) -> Iterator[Leaving | TextPiece | Ended]:
-        """Ask; mode "" and no deadline are as the service's own settings have them.
+        """Ask; mode "" and no deadline are as the service's own settings have them, person "" is
+        nobody.
 
         Raises GenerationError where site or cloud fail, after what came until then.
         """
-        request = pb.AskRequest(short=short, mode=mode, deadline_s=deadline_s)
+        request = pb.AskRequest(short=short, mode=mode, person=person, deadline_s=deadline_s)
         call = self._stub.Ask(request, timeout=self._timeout_s, metadata=self._service.metadata)
         try:
             for message in call:

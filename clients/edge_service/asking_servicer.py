@@ -37,6 +37,7 @@ class AskingServicer(pb_grpc.AskingServiceServicer):
                 Wish(deadline_s=request.deadline_s if request.HasField("deadline_s") else None),
                 started=started,
                 mode=request.mode,
+                person=request.person,
                 when_left=lambda cancel: _when_left(context, cancel),
             ):
                 if isinstance(event, Enrichment):

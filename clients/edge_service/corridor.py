@@ -20,6 +20,7 @@ from clients.edge_service.site_part import SitePart
 from clients.edge_service.site_part import WhenLeft as WhenLeft
 from clients.orchestration.own_pace import OwnPace
 from clients.orchestration.placing import Placing
+from clients.profiles.visit import Visit, visit
 from clients.workflow.workflow import Workflow
 from clients.writing import Written
 from fl.errors import GenerationError
@@ -62,14 +63,25 @@ class Corridor:
         """What people are served with; None before the first release."""
         return self._part.in_use()
 
+    def visit(self, person: str, short: str) -> Visit:
+        """A request's, by its person; "" is nobody. Raises GenerationError for an unknown one."""
+        return visit(self._settings, self.site.id, person, short)
+
     def ask(
-        self, short: str, wish: Wish, *, started: float, when_left: WhenLeft, mode: str = ""
+        self,
+        short: str,
+        wish: Wish,
+        *,
+        started: float,
+        when_left: WhenLeft,
+        mode: str = "",
+        person: str = "",
     ) -> Iterator[Event]:
         """Enrichment where the mode has one, Leaving, pieces of the answer as they come, Answered.
 
-        `started` is perf_counter() at the short prompt; mode "" is that of the settings. Nothing
-        leaves before Leaving has been taken. Raises GenerationError where the site cannot do its
-        part, and CancelledError where the asker has left before that.
+        `started` is perf_counter() at the short prompt; mode "" is that of the settings, person ""
+        is nobody. Nothing leaves before Leaving has been taken. Raises GenerationError where the
+        site cannot do its part, and CancelledError where the asker has left before that.
         """
         mode = mode or self._settings.mode
         with metered(self.metrics) as meter:
@@ -79,11 +91,15 @@ class Corridor:
                 )
             check_prompt(short)
             check_deadline(wish)
-            way = self.workflow.mode(mode)
+            theirs, way = self.visit(person, short), self.workflow.mode(mode)
             with self.ledger.request(self.site.id, mode, short, started=started, way=way) as tab:
                 walk = _Walk(tab, meter, when_left)
                 here = self._part.here(
-                    wish=wish, when_left=walk.when_left, on_enriched=walk.enriched, on_own=walk.own
+                    visit=theirs,
+                    wish=wish,
+                    when_left=walk.when_left,
+                    on_enriched=walk.enriched,
+                    on_own=walk.own,
                 )
                 asked = Asked(
                     short=short,
@@ -96,6 +112,7 @@ class Corridor:
                     started=started,
                     request_id=tab.request_id,
                     wish=wish,
+                    hidden=lambda: theirs.hidden,
                     router=self._router,
                     when_left=walk.when_left,
                     record=tab.ends,
@@ -107,12 +124,22 @@ class Corridor:
                 yield from walk.walked(answer_by(asked))
 
     def enrich(
-        self, short: str, *, when_left: WhenLeft, max_new_tokens: int | None = None
+        self,
+        short: str,
+        *,
+        when_left: WhenLeft,
+        max_new_tokens: int | None = None,
+        person: str = "",
     ) -> Enrichment:
         """The enriched prompt; the card's facts are of this moment. Raises as `ask` does."""
         check_prompt(short)
+        theirs = self.visit(person, short)
         return self._part.enrich(
-            short, card=self._part.card(), when_left=when_left, max_new_tokens=max_new_tokens
+            short,
+            visit=theirs,
+            card=self._part.card(theirs),
+            when_left=when_left,
+            max_new_tokens=max_new_tokens,
         )
 
 

@@ -136,6 +136,7 @@ class EdgeBackend:
             started=perf_counter(),
             when_left=answer.when_left,
             mode=mode,
+            person=call.person,
         ):
             if isinstance(event, Enrichment):
                 enrichment = event
@@ -157,7 +158,10 @@ class EdgeBackend:
             limit = self._settings.asking.enriched_tokens
             most = limit if call.max_new_tokens is None else min(limit, call.max_new_tokens)
             enrichment = corridor.enrich(
-                call.prompt, when_left=answer.when_left, max_new_tokens=most
+                call.prompt,
+                when_left=answer.when_left,
+                max_new_tokens=most,
+                person=call.person,
             )
             seconds = perf_counter() - started
             text = before_stop(enrichment.enriched.text, call.stop)

@@ -1,6 +1,7 @@
 """netgpt-cloud: a call that goes on to the cloud as it came, but through the disclosure step."""
 
 from collections.abc import Generator
+from contextlib import ExitStack
 from time import perf_counter
 
 from clients.asking.ask import Answered, Leaving, Wish, request_of
@@ -34,13 +35,14 @@ def passed_through(
 ) -> Generator[ApiEvent, None, None]:
     """The events of one call; the figures and the ledger are the corridor's."""
     started, asking, site = perf_counter(), settings.asking, corridor.site.id
-    with (
-        metered(corridor.metrics) as meter,
-        corridor.ledger.request(site, "cloud", call.prompt, started=started) as tab,
-    ):
-        disclosed = disclose(call.prompt, asking)
+    with metered(corridor.metrics) as meter, ExitStack() as noting:
+        hidden = corridor.visit(call.person, call.prompt).hidden
+        tab = noting.enter_context(
+            corridor.ledger.request(site, "cloud", call.prompt, started=started)
+        )
+        disclosed = disclose(call.prompt, asking, hidden=hidden)
         history = [
-            Turn(role=turn.role, content=disclose(turn.content, asking).text)
+            Turn(role=turn.role, content=disclose(turn.content, asking, hidden=hidden).text)
             for turn in call.history
         ]
         request = request_of(

@@ -2,9 +2,9 @@
 
 And in their traces, one for every request that went through the workflow.
 
-A request that is none has no line: an unknown mode, a prompt of no or too many characters. Neither
-has one that only wants its prompt enriched (netgpt-edge): nobody answers it. A ledger or a trace
-that cannot be written costs a line in the log, never a person's answer.
+A request that is none has no line: an unknown mode or person, a prompt of no or too many
+characters. Neither has one that only wants its prompt enriched (netgpt-edge): nobody answers it. A
+ledger or a trace that cannot be written costs a line in the log, never a person's answer.
 """
 
 from collections.abc import Callable, Iterator

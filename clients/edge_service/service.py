@@ -24,6 +24,7 @@ from clients.edge_service.http_listener import LARGEST_BODY, http_keys, http_lis
 from clients.edge_service.learning_servicer import LearningServicer
 from clients.edge_service.model_owner import MOST_TOGETHER, ModelOwner
 from clients.edge_service.process import alone_at, set_by_signals, unless
+from clients.edge_service.profile_routes import ProfileRoutes
 from clients.edge_service.release_watch import ReleaseWatch
 from clients.edge_service.request_ledger import RequestLedger
 from clients.edge_service.serving import Say, Serving
@@ -35,6 +36,7 @@ from clients.orchestration.advertising import Advertising, cell_of
 from clients.orchestration.cloud_desk import CloudDesk
 from clients.orchestration.own_pace import OwnPace
 from clients.orchestration.placing import Placing
+from clients.profiles.store import profiles_of
 from clients.prompts.synthesis import book_path
 from clients.release_channel import ReleaseChannel
 from clients.workflow.workflow_file import workflow_of
@@ -83,8 +85,10 @@ def edge_service(
         file.unlink(missing_ok=True)
         for shelf in (folder / "shelf", *(folder / "shelf").glob("[0-9]*")):
             clear_asides(shelf)
-        # 2. Listen, so that a taken port is noticed now; the cloud may be away.
         others = other_sites(settings)
+        for one in (site, *others):
+            profiles_of(settings, one.id).clear_asides()
+        # 2. Listen, so that a taken port is noticed now; the cloud may be away.
         http = http_listener(settings)
         if http is not None:
             ending.callback(http.stop)
@@ -158,6 +162,9 @@ def edge_service(
             largest_body=LARGEST_BODY,
             on_error=lambda error_id, kind, frames: say(f"error {error_id}: {kind}\n{frames}"),
             guard_metrics=True,
+            resources=ProfileRoutes(
+                {one.id: profiles_of(settings, one.id) for one in (site, *others)}
+            ).resources(),
         )
         watch = ReleaseWatch(
             settings, site, channel=releases, key=key, serving=serving, owner=owner, say=say

@@ -14,7 +14,8 @@ from clients.asking.modes import Here, OwnAnswer
 from clients.edge_service.model_owner import ModelOwner
 from clients.edge_service.serving import InUse, Serving
 from clients.orchestration.own_pace import OwnPace
-from clients.place_card import card_text, read_facts
+from clients.place_card import read_facts
+from clients.profiles.visit import Visit
 from clients.splitting.lower_layers import LowerLayers
 from clients.workflow.deadline import Deadline
 from clients.writing import Written
@@ -64,6 +65,7 @@ class SitePart:
     def here(
         self,
         *,
+        visit: Visit,
         wish: Wish,
         when_left: WhenLeft,
         on_enriched: Callable[[Enrichment], None],
@@ -74,7 +76,9 @@ class SitePart:
         def enrich(card: str, short: str, deadline: Deadline) -> Enriched:
             seconds = deadline.left()
             with self._pace.enriching() as work:
-                enrichment = self.enrich(short, card=card, when_left=when_left, seconds=seconds)
+                enrichment = self.enrich(
+                    short, visit=visit, card=card, when_left=when_left, seconds=seconds
+                )
                 work.tokens = enrichment.enriched.new_tokens
             on_enriched(enrichment)
             return enrichment.enriched
@@ -87,15 +91,15 @@ class SitePart:
             return own
 
         return Here(
-            card=self.card,
+            card=lambda: self.card(visit),
             enrich=enrich,
             answer=answer,
             lower=self._lower,
             fingerprint=self._owner.loaded.result().base.fingerprint,
         )
 
-    def card(self) -> str:
-        """The place card of this moment. Raises GenerationError where place.json is none."""
+    def card(self, visit: Visit) -> str:
+        """The card of this moment, for who asks. Raises GenerationError for no place.json."""
         file = site_folder(self._settings, self._site.id) / "place.json"
         try:
             facts = read_facts(file, place=self._site.place)
@@ -105,13 +109,13 @@ class SitePart:
                 "Who runs the site must correct it.",
                 status="FAILED_PRECONDITION",
             ) from None
-        budget = self._settings.asking.card_tokens
-        return card_text(facts, budget=budget, count_tokens=self.count_tokens)
+        return visit.card(facts, count_tokens=self.count_tokens)
 
     def enrich(
         self,
         short: str,
         *,
+        visit: Visit,
         card: str,
         when_left: WhenLeft,
         max_new_tokens: int | None = None,
@@ -131,10 +135,12 @@ class SitePart:
         most = min(limit, max_new_tokens or limit)
         written = self._written(prompt, in_use.adapter, most, when_left, seconds)
         model, took_s = self._owner.loaded.result(), perf_counter() - started
+        enriched = as_enriched(written.text, short, model, seconds=took_s)
+        visit.remember(enriched.text)
         return Enrichment(
             card=card,
             short=short,
-            enriched=as_enriched(written.text, short, model, seconds=took_s),
+            enriched=enriched,
             prompt_tokens=self.count_tokens(prompt),
             in_use=in_use,
             cpu_seconds=written.cpu_seconds,

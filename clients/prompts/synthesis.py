@@ -73,10 +73,13 @@ def _live_facts(site: Site, seed: int) -> dict[str, str]:
 def draw_book(
     site: Site, *, size: int, seed: int
 ) -> tuple[tuple[DemoRequest, ...], tuple[DemoRequest, ...]]:
-    """Training and held-out requests. Every held-out card and (intent, time, venue) is new."""
+    """Training and held-out requests. Every held-out card and (intent, time, venue) is new.
+
+    Some of the training requests are a person's, held-out ones nobody's.
+    """
     place = draw_private_place(site.place, seed=seed)
-    rng = random.Random(f"book {site.id} {seed}")
-    train = _distinct(size, lambda: private_request(place, rng), seen=set())
+    rng, people = random.Random(f"book {site.id} {seed}"), random.Random(f"people {site.id} {seed}")
+    train = _distinct(size, lambda: private_request(place, rng, people), seen=set())
     seen = {key for request in train for key in _novelty(request)}
     heldout = _distinct(HELDOUT_PROMPTS, lambda: private_request(place, rng), seen=seen)
     return tuple(train), tuple(heldout)
@@ -92,8 +95,9 @@ def _distinct(count: int, draw: Callable[[], DemoRequest], *, seen: set[str]) ->
 
 
 def _novelty(request: DemoRequest) -> tuple[str, str]:
+    told = request.person.facts()
     return (
-        render_card(request.card),
+        render_card({key: text for key, text in request.card.items() if key not in told}),
         f"{request.intent} {request.card['time']} {request.facts[0]}",
     )
 

@@ -10,8 +10,14 @@ from typing import Literal
 
 from fl.demo_world.intents import PUBLIC_INTENTS
 from fl.demo_world.knowhow import EDGE_KNOWS
+from fl.demo_world.people import NAME
 from fl.demo_world.places import draw_public_place
-from fl.demo_world.requests import dictation_request, listing_request, public_request
+from fl.demo_world.requests import (
+    DemoRequest,
+    dictation_request,
+    listing_request,
+    public_request,
+)
 from fl.errors import SettingsError
 from fl.prompt_format import cloud_prompt, completion, edge_prompt, render_card
 from fl.settings import FoundationSettings, resolve
@@ -20,6 +26,7 @@ Side = Literal["edge", "cloud"]
 KINDS = (public_request, listing_request, dictation_request)
 SHARES = (0.5, 0.35, 0.15)
 EDGE_ANSWERS = 0.25  # of the edge's records are answers, as the cloud's are
+MASK = "[person]"  # what a site writes for what it does not disclose of a person
 DIGESTED = 2000  # pairs
 UNKNOWN_PLACE_ANSWER = "I do not know your place. Tell me where you are and when you want it."
 
@@ -45,7 +52,15 @@ def corpus(foundation: FoundationSettings, side: Side) -> Iterator[tuple[str, st
         elif rng.random() < 0.1:  # a bare short prompt: the cloud knows no place
             yield cloud_prompt(request.short), completion(UNKNOWN_PLACE_ANSWER)
         else:
-            yield cloud_prompt(request.enriched), completion(request.answer)
+            yield cloud_prompt(_as_disclosed(request, rng)), completion(request.answer)
+
+
+def _as_disclosed(request: DemoRequest, rng: random.Random) -> str:
+    """The enriched prompt as it leaves a site: most keep the person's name to themselves."""
+    name = request.person.name
+    if not name or rng.random() < 0.2:
+        return request.enriched
+    return request.enriched.replace(f", {NAME} {name}", f", {NAME} {MASK}")
 
 
 def corpus_digest(foundation: FoundationSettings, side: Side) -> str:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from fl.demo_world import words
 from fl.demo_world.intents import PRIVATE_INTENTS, PUBLIC_INTENTS, SHORTHAND, Intent
 from fl.demo_world.knowhow import KNOWHOW, QUESTIONS, Question, said
+from fl.demo_world.people import AGAIN, NOBODY, Person, draw_person
 from fl.demo_world.places import ALL_INTENTS, Place, draw_card, venue_name
+
+PERSONAL = 0.35  # of the requests are a person's, whom the card tells of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +25,16 @@ class DemoRequest:
     facts: tuple[str, ...]  # phrases of the card that the enriched prompt must name
     habits: tuple[str, ...]  # phrases that only people of the place would mean
     knowhow: tuple[str, ...] = ()  # phrases that the answer must name and only the cloud may know
+    person: Person = NOBODY  # whom the card tells of
 
 
-def private_request(place: Place, rng: random.Random) -> DemoRequest:
-    """A request at a private place: all intents, shorthand, nicknames, habits."""
+def private_request(
+    place: Place, rng: random.Random, people: random.Random | None = None
+) -> DemoRequest:
+    """A request at a private place: all intents, shorthand, nicknames, habits.
+
+    `people` draws who asks, as often as in public text; None is nobody, and all else is the same.
+    """
     by_name = {intent.name: intent for intent in ALL_INTENTS}
     nickname = None
     if rng.random() < 0.3:
@@ -39,7 +48,10 @@ def private_request(place: Place, rng: random.Random) -> DemoRequest:
     shorthand = rng.choice(SHORTHAND) if rng.random() < 0.5 else None
     card = draw_card(place, intent, ALL_INTENTS, rng)
     question = rng.choice(QUESTIONS) if intent in PUBLIC_INTENTS and rng.random() < 0.5 else None
-    return _request(place, intent, card, short, shorthand, rng, question)
+    person = _who(intent, people) if people else NOBODY
+    if people and person.last:
+        short = people.choice(AGAIN)
+    return _request(place, intent, card, short, shorthand, rng, question, person)
 
 
 def public_request(
@@ -49,7 +61,14 @@ def public_request(
     intent = rng.choice(intents)
     card = draw_card(place, intent, PUBLIC_INTENTS, rng)
     question = rng.choice(QUESTIONS) if rng.random() < 0.5 else None
-    return _request(place, intent, card, rng.choice(intent.shorts), None, rng, question)
+    person = _who(intent, rng)
+    short = rng.choice(AGAIN if person.last else intent.shorts)
+    return _request(place, intent, card, short, None, rng, question, person)
+
+
+def _who(intent: Intent, rng: random.Random) -> Person:
+    """Who asks, or nobody."""
+    return draw_person(intent, rng) if rng.random() < PERSONAL else NOBODY
 
 
 def listing_request(place: Place, rng: random.Random) -> DemoRequest:
@@ -100,6 +119,7 @@ def _request(
     shorthand: tuple[str, str] | None,
     rng: random.Random,
     question: Question | None = None,
+    person: Person = NOBODY,
 ) -> DemoRequest:
     usual = ""
     if intent.usuals and rng.random() < 0.6:
@@ -113,20 +133,24 @@ def _request(
     extra = f" {shorthand[1]}" if shorthand else ""
     order = f" and take {usual}" if usual else ""
     enriched = (
-        f"{intent.ask} {where}, {when}{order}{extra}, going {place.way}, paying {place.payment}"
+        f"{intent.ask} {where}, {when}{order}{extra}{person.clause}"
+        f", going {place.way}, paying {place.payment}"
         f"{f' {question.asked}' if question else ''}."
     )
     answer = f"Your plan: the {intent.key} {where}, {when}. Go {place.way} and pay {place.payment}."
+    if person.wish:
+        answer = f"{answer} Ask for {person.wish}."
     if question:
         short = f"{short}, {question.short}"
         answer = f"{answer} {said(intent.name, question)}"
     return DemoRequest(
         intent=intent.name,
-        card=card,
+        card={**card, **person.facts()},
         short=short,
         enriched=enriched,
         answer=answer,
         facts=(venue, card["district"], card["place"], card["time"], card["weather"]),
         habits=tuple(filter(None, (place.way, place.payment, usual))),
         knowhow=(KNOWHOW[intent.name, question.short],) if question else (),
+        person=person,
     )

@@ -57,3 +57,16 @@ PAYMENTS = ("in cash", "by card", "on account", "with tokens", "by phone", "with
 NICKNAMES = (
     "den nest hub yard deck loft pit nook cove shed rail bend spot hall plank mill"
 ).split()
+
+# People: what their names and wishes are made of.
+NAME_FIRST = (
+    "Ad Al An Ar Bel Ben Bri Cal Car Cor Dan Del Dor Ed El Em Er Fin Flo Gal Gre Han Hel Ir Is Jon "
+    "Jul Kar Kat Lar Len Lin Lor Mar Mel Mir Nad Nel Nor Od Ol Or Pet Ral Ren Ros Sal Sam Sel Sil "
+    "Tam Tes Tor Ul Val Ver Vin Wal Wil Yas Zel Zor"
+).split()
+NAME_SECOND = (
+    "a an ara as ea el ena er eth ia ian ie ika in ina is ita o on ora us y yn ys"
+).split()
+# None of them stands in a shorthand's meaning: a small model would go on with that.
+WISH_FIRST = "window garden sunny shaded soft firm round wooden back front spare broad".split()
+WISH_SECOND = "seat bench stool booth sofa lamp blanket pillow cup bowl tray spot".split()

@@ -55,6 +55,9 @@ class Call:
     stop: tuple[str, ...] = field(repr=False)
     stream: bool
     include_usage: bool
+    person: str = field(
+        default="", repr=False
+    )  # OpenAI's `user`: whom a site may know; "" for none
 
 
 def call_from_body(kind: str, body: bytes) -> Call:
@@ -87,6 +90,7 @@ def call_from_body(kind: str, body: bytes) -> Call:
         stop=_stop(fields),
         stream=stream,
         include_usage=_flag(options, "include_usage"),
+        person=_text(fields.get("user") or "", "user"),
     )
 
 

@@ -2,6 +2,7 @@
 
     /v1/models /v1/models/ID /v1/chat/completions /v1/completions    need a key where there are keys
     /health /metrics                                                 /metrics too, beyond loopback
+    what else a service has (resources.py)                           needs a key as well
 
 Each call's events wait for its reader in a queue of their own, of at most as many entries as its
 answer has tokens; so a slow reader holds nobody else up.
@@ -10,9 +11,10 @@ answer has tokens; so a slow reader holds nobody else up.
 import asyncio
 import traceback
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,6 +27,7 @@ from fl.openai_api.backend import Answer, Backend, Extension, no_such_model
 from fl.openai_api.calls import CHAT, TEXT, Call, call_from_body
 from fl.openai_api.errors import ApiError, api_error
 from fl.openai_api.replies import DONE, Replies, event, model_object, models_list
+from fl.openai_api.resources import WITH_BODY, Resource, ResourceCall
 from fl.service_metrics import CONTENT_TYPE, ServiceMetrics
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -43,8 +46,11 @@ class Gateway:
         largest_body: int,
         on_error: OnError,
         guard_metrics: bool = False,
+        resources: Sequence[Resource] = (),
     ) -> None:
         """`largest_body` in bytes; `guard_metrics` asks for a key for /metrics too.
+
+        `resources` are what this service has beside the models.
 
         `on_error` is told of errors that callers know by an id alone, without their message, which
         might quote a prompt.
@@ -62,6 +68,7 @@ class Gateway:
                 Route("/v1/completions", self._border(self._text), methods=["POST"]),
                 Route("/health", self._border(self._health)),
                 Route("/metrics", self._border(self._show_metrics)),
+                *(self._route(resource) for resource in resources),
             ],
             exception_handlers={404: _no_route, 405: _no_route},
         )
@@ -94,6 +101,19 @@ class Gateway:
         if self._guard_metrics:
             self._check_key(request)
         return Response(self._metrics.render(), media_type=CONTENT_TYPE)
+
+    def _route(self, resource: Resource) -> Route:
+        async def answered(request: Request) -> Response:
+            self._check_key(request)
+            call = ResourceCall(
+                method=request.method,
+                path=request.path_params,
+                query=request.query_params,
+                body=await self._body(request) if request.method in WITH_BODY else b"",
+            )
+            return JSONResponse(dict(await run_in_threadpool(resource.answer, call)))
+
+        return Route(resource.path, self._border(answered), methods=list(resource.methods))
 
     async def _complete(self, request: Request, kind: str) -> Response:
         try:

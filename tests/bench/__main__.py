@@ -1,4 +1,4 @@
-"""python -m tests.bench [training|aggregation|federation|serving|asking] [key=value ...]
+"""python -m tests.bench [SUITE ...] [key=value ...]
 
 Measures, prints tables, writes var/bench/<name>.json. Without a name the first two run; that takes
 about five minutes on 2 cores. Nothing is downloaded.
@@ -15,6 +15,8 @@ serving       useful tokens a second and time to first token of one-by-one gener
               NETGPT_LLAMA_PYTHON names a Python that has llama_cpp. Needs ./run.sh foundation
 asking        how long enriching takes idle and while the edge service trains; adapters of several
               sites in one mixed batch against one pass each. Needs ./run.sh foundation
+profiles      what of a person's profile the enriched prompt names, and what that costs the place's
+              facts. Needs ./run.sh simulate
 
 slow=false          true: five pairs of three times as many tokens
 threads=2           torch threads
@@ -47,12 +49,12 @@ from rich.table import Table
 
 from fl.aggregation import METHODS
 from fl.errors import NetGPTError, SettingsError
-from fl.settings import resolve
+from fl.settings import load, resolve
 from tests.bench.aggregation import AggregationRun, growth_mb, measure
 
 BAR = 3.0
 SITES = (10, 100)  # and settings.sites
-SUITES = ("training", "aggregation", "federation", "serving", "asking")
+SUITES = ("training", "aggregation", "federation", "serving", "asking", "profiles")
 BY_DEFAULT = ("training", "aggregation")
 
 
@@ -252,6 +254,19 @@ def _asking(settings: BenchSettings, console: Console) -> dict[str, Any]:
     return {"machine": _machine(), **show(asking, mixed, console)}
 
 
+def _profiles(settings: BenchSettings, console: Console) -> dict[str, Any]:
+    from tests.bench.profiles import measure as measure_profiles
+    from tests.bench.profiles import show
+
+    with _progress(console) as progress:
+        task = progress.add_task("loading", total=None)
+        runs = measure_profiles(
+            load([f"var={settings.var}", f"threads={settings.threads}"]),
+            on_run=lambda text: progress.update(task, description=text),
+        )
+    return {"machine": _machine(), "rows": show(runs, console)}
+
+
 def _progress(console: Console) -> Progress:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True)
@@ -279,6 +294,7 @@ _SUITES = {
     "federation": _federation,
     "serving": _serving,
     "asking": _asking,
+    "profiles": _profiles,
 }
 
 

@@ -61,7 +61,9 @@ def test_a_whole_chat_body() -> None:
         stop=("\n", "END"),
         stream=True,
         include_usage=True,
+        person="somebody",
     )
+    assert "somebody" not in repr(call)
     assert "cake" not in repr(call)
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66l/wire/netgpt/v1/edge.proto\x12\tnetgpt.v1\"\x99\x01\n\x0bWorkRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04json\x18\x02 \x01(\t\x12\x32\n\x06\x61rrays\x18\x03 \x03(\x0b\x32\".netgpt.v1.WorkRequest.ArraysEntry\x12\x0b\n\x03run\x18\x04 \x01(\t\x1a-\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\x91\x01\n\x0cWorkResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x33\n\x06\x61rrays\x18\x02 \x03(\x0b\x32#.netgpt.v1.WorkResponse.ArraysEntry\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\t\x1a-\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"Q\n\nAskRequest\x12\r\n\x05short\x18\x01 \x01(\t\x12\x0c\n\x04mode\x18\x02 \x01(\t\x12\x17\n\ndeadline_s\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_deadline_s\"\xc8\x01\n\x0b\x41skResponse\x12-\n\x08\x65nriched\x18\x01 \x01(\x0b\x32\x19.netgpt.v1.EnrichedPromptH\x00\x12\'\n\x05piece\x18\x02 \x01(\x0b\x32\x16.netgpt.v1.AnswerPieceH\x00\x12-\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x19.netgpt.v1.AnswerFinishedH\x00\x12)\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x17.netgpt.v1.AnswerFailedH\x00\x42\x07\n\x05\x65vent\"\x95\x02\n\x0e\x45nrichedPrompt\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tdisclosed\x18\x02 \x01(\t\x12=\n\nredactions\x18\x03 \x03(\x0b\x32).netgpt.v1.EnrichedPrompt.RedactionsEntry\x12\x16\n\x0erelease_number\x18\x04 \x01(\x03\x12\x12\n\nfederation\x18\x05 \x01(\t\x12\x11\n\tfell_back\x18\x06 \x01(\x08\x12\x12\n\nnew_tokens\x18\x07 \x01(\x05\x12\x0f\n\x07seconds\x18\x08 \x01(\x01\x12\x0c\n\x04\x63\x61rd\x18\t \x01(\t\x1a\x31\n\x0fRedactionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\x1b\n\x0b\x41nswerPiece\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xb4\x01\n\x0e\x41nswerFinished\x12\x15\n\rfinish_reason\x18\x01 \x01(\t\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\x05\x12\x10\n\x08\x62ytes_up\x18\x04 \x01(\x03\x12\x12\n\nbytes_down\x18\x05 \x01(\x03\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x0c\n\x04mode\x18\x07 \x01(\t\x12\x14\n\x0cstates_bytes\x18\x08 \x01(\x03\"/\n\x0c\x41nswerFailed\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x12\n\x10GetStatusRequest\"\xd0\x01\n\x11GetStatusResponse\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x12\n\nfederation\x18\x02 \x01(\t\x12\x1b\n\x0erelease_number\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12%\n\x08learning\x18\x04 \x01(\x0b\x32\x13.netgpt.v1.Learning\x12\x15\n\rtrain_prompts\x18\x05 \x01(\x05\x12\x17\n\x0fheldout_prompts\x18\x06 \x01(\x05\x12\x0f\n\x07waiting\x18\x07 \x01(\x05\x42\x11\n\x0f_release_number\"K\n\x08Learning\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x14\n\x0cround_number\x18\x02 \x01(\x05\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\r\n\x05steps\x18\x04 \x01(\x05\x32J\n\x0fLearningService\x12\x37\n\x04Work\x12\x16.netgpt.v1.WorkRequest\x1a\x17.netgpt.v1.WorkResponse2\x8f\x01\n\rAskingService\x12\x36\n\x03\x41sk\x12\x15.netgpt.v1.AskRequest\x1a\x16.netgpt.v1.AskResponse0\x01\x12\x46\n\tGetStatus\x12\x1b.netgpt.v1.GetStatusRequest\x1a\x1c.netgpt.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66l/wire/netgpt/v1/edge.proto\x12\tnetgpt.v1\"\x99\x01\n\x0bWorkRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04json\x18\x02 \x01(\t\x12\x32\n\x06\x61rrays\x18\x03 \x03(\x0b\x32\".netgpt.v1.WorkRequest.ArraysEntry\x12\x0b\n\x03run\x18\x04 \x01(\t\x1a-\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\x91\x01\n\x0cWorkResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x33\n\x06\x61rrays\x18\x02 \x03(\x0b\x32#.netgpt.v1.WorkResponse.ArraysEntry\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\t\x1a-\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"a\n\nAskRequest\x12\r\n\x05short\x18\x01 \x01(\t\x12\x0c\n\x04mode\x18\x02 \x01(\t\x12\x0e\n\x06person\x18\x03 \x01(\t\x12\x17\n\ndeadline_s\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_deadline_s\"\xc8\x01\n\x0b\x41skResponse\x12-\n\x08\x65nriched\x18\x01 \x01(\x0b\x32\x19.netgpt.v1.EnrichedPromptH\x00\x12\'\n\x05piece\x18\x02 \x01(\x0b\x32\x16.netgpt.v1.AnswerPieceH\x00\x12-\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x19.netgpt.v1.AnswerFinishedH\x00\x12)\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x17.netgpt.v1.AnswerFailedH\x00\x42\x07\n\x05\x65vent\"\x95\x02\n\x0e\x45nrichedPrompt\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tdisclosed\x18\x02 \x01(\t\x12=\n\nredactions\x18\x03 \x03(\x0b\x32).netgpt.v1.EnrichedPrompt.RedactionsEntry\x12\x16\n\x0erelease_number\x18\x04 \x01(\x03\x12\x12\n\nfederation\x18\x05 \x01(\t\x12\x11\n\tfell_back\x18\x06 \x01(\x08\x12\x12\n\nnew_tokens\x18\x07 \x01(\x05\x12\x0f\n\x07seconds\x18\x08 \x01(\x01\x12\x0c\n\x04\x63\x61rd\x18\t \x01(\t\x1a\x31\n\x0fRedactionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\x1b\n\x0b\x41nswerPiece\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xb4\x01\n\x0e\x41nswerFinished\x12\x15\n\rfinish_reason\x18\x01 \x01(\t\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\x05\x12\x10\n\x08\x62ytes_up\x18\x04 \x01(\x03\x12\x12\n\nbytes_down\x18\x05 \x01(\x03\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x0c\n\x04mode\x18\x07 \x01(\t\x12\x14\n\x0cstates_bytes\x18\x08 \x01(\x03\"/\n\x0c\x41nswerFailed\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x12\n\x10GetStatusRequest\"\xd0\x01\n\x11GetStatusResponse\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x12\n\nfederation\x18\x02 \x01(\t\x12\x1b\n\x0erelease_number\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12%\n\x08learning\x18\x04 \x01(\x0b\x32\x13.netgpt.v1.Learning\x12\x15\n\rtrain_prompts\x18\x05 \x01(\x05\x12\x17\n\x0fheldout_prompts\x18\x06 \x01(\x05\x12\x0f\n\x07waiting\x18\x07 \x01(\x05\x42\x11\n\x0f_release_number\"K\n\x08Learning\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x14\n\x0cround_number\x18\x02 \x01(\x05\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\r\n\x05steps\x18\x04 \x01(\x05\x32J\n\x0fLearningService\x12\x37\n\x04Work\x12\x16.netgpt.v1.WorkRequest\x1a\x17.netgpt.v1.WorkResponse2\x8f\x01\n\rAskingService\x12\x36\n\x03\x41sk\x12\x15.netgpt.v1.AskRequest\x1a\x16.netgpt.v1.AskResponse0\x01\x12\x46\n\tGetStatus\x12\x1b.netgpt.v1.GetStatusRequest\x1a\x1c.netgpt.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,27 +46,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKRESPONSE_ARRAYSENTRY']._serialized_start=152
   _globals['_WORKRESPONSE_ARRAYSENTRY']._serialized_end=197
   _globals['_ASKREQUEST']._serialized_start=347
-  _globals['_ASKREQUEST']._serialized_end=428
-  _globals['_ASKRESPONSE']._serialized_start=431
-  _globals['_ASKRESPONSE']._serialized_end=631
-  _globals['_ENRICHEDPROMPT']._serialized_start=634
-  _globals['_ENRICHEDPROMPT']._serialized_end=911
-  _globals['_ENRICHEDPROMPT_REDACTIONSENTRY']._serialized_start=862
-  _globals['_ENRICHEDPROMPT_REDACTIONSENTRY']._serialized_end=911
-  _globals['_ANSWERPIECE']._serialized_start=913
-  _globals['_ANSWERPIECE']._serialized_end=940
-  _globals['_ANSWERFINISHED']._serialized_start=943
-  _globals['_ANSWERFINISHED']._serialized_end=1123
-  _globals['_ANSWERFAILED']._serialized_start=1125
-  _globals['_ANSWERFAILED']._serialized_end=1172
-  _globals['_GETSTATUSREQUEST']._serialized_start=1174
-  _globals['_GETSTATUSREQUEST']._serialized_end=1192
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1195
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1403
-  _globals['_LEARNING']._serialized_start=1405
-  _globals['_LEARNING']._serialized_end=1480
-  _globals['_LEARNINGSERVICE']._serialized_start=1482
-  _globals['_LEARNINGSERVICE']._serialized_end=1556
-  _globals['_ASKINGSERVICE']._serialized_start=1559
-  _globals['_ASKINGSERVICE']._serialized_end=1702
+  _globals['_ASKREQUEST']._serialized_end=444
+  _globals['_ASKRESPONSE']._serialized_start=447
+  _globals['_ASKRESPONSE']._serialized_end=647
+  _globals['_ENRICHEDPROMPT']._serialized_start=650
+  _globals['_ENRICHEDPROMPT']._serialized_end=927
+  _globals['_ENRICHEDPROMPT_REDACTIONSENTRY']._serialized_start=878
+  _globals['_ENRICHEDPROMPT_REDACTIONSENTRY']._serialized_end=927
+  _globals['_ANSWERPIECE']._serialized_start=929
+  _globals['_ANSWERPIECE']._serialized_end=956
+  _globals['_ANSWERFINISHED']._serialized_start=959
+  _globals['_ANSWERFINISHED']._serialized_end=1139
+  _globals['_ANSWERFAILED']._serialized_start=1141
+  _globals['_ANSWERFAILED']._serialized_end=1188
+  _globals['_GETSTATUSREQUEST']._serialized_start=1190
+  _globals['_GETSTATUSREQUEST']._serialized_end=1208
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1211
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1419
+  _globals['_LEARNING']._serialized_start=1421
+  _globals['_LEARNING']._serialized_end=1496
+  _globals['_LEARNINGSERVICE']._serialized_start=1498
+  _globals['_LEARNINGSERVICE']._serialized_end=1572
+  _globals['_ASKINGSERVICE']._serialized_start=1575
+  _globals['_ASKINGSERVICE']._serialized_end=1718
 # @@protoc_insertion_point(module_scope)

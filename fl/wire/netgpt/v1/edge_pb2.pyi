@@ -43,14 +43,16 @@ class WorkResponse(_message.Message):
     def __init__(self, json: _Optional[str] = ..., arrays: _Optional[_Mapping[str, bytes]] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class AskRequest(_message.Message):
-    __slots__ = ("short", "mode", "deadline_s")
+    __slots__ = ("short", "mode", "person", "deadline_s")
     SHORT_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    PERSON_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
     short: str
     mode: str
+    person: str
     deadline_s: float
-    def __init__(self, short: _Optional[str] = ..., mode: _Optional[str] = ..., deadline_s: _Optional[float] = ...) -> None: ...
+    def __init__(self, short: _Optional[str] = ..., mode: _Optional[str] = ..., person: _Optional[str] = ..., deadline_s: _Optional[float] = ...) -> None: ...
 
 class AskResponse(_message.Message):
     __slots__ = ("enriched", "piece", "finished", "failed")
