@@ -50,6 +50,10 @@ def mistakes(s: "Settings") -> list[str]:
         (s.routing.price >= 0, "routing.price must be 0 or more"),
         (0 < s.routing.cloud_quality <= 1, "routing.cloud_quality must be above 0 and at most 1"),
         (s.routing.measure_s > 0, "routing.measure_s must be above 0"),
+        (
+            min(s.edge.least_step_ms, s.engine.least_step_ms, s.engine.least_row_ms) >= 0,
+            "edge.least_step_ms, engine.least_step_ms and least_row_ms must be 0 or more",
+        ),
         (s.orchestration.deadline_s >= 0, "orchestration.deadline_s must be 0 or more"),
         (
             s.orchestration.admission in POLICIES,

@@ -15,6 +15,7 @@ class EdgeSettings:
     requests_per_minute: int
     certificates: str
     refresh_s: float
+    least_step_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +185,8 @@ class EngineSettings:
     batch: int
     cache_tokens: int
     step_tokens: int
+    least_step_ms: float
+    least_row_ms: float
     url: str
     model: str
     api: str

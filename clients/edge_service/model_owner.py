@@ -21,6 +21,7 @@ from clients.learning.edge_site import Pause
 from clients.writing import Line, Written
 from fl.adapter import Adapter
 from fl.errors import GenerationError, NetGPTError
+from fl.orchestration.turn_server import Turn
 
 MOST_WAITING = 64  # prompts; one more is refused at once
 MOST_TOGETHER = 16  # prompts written in one batch
@@ -51,10 +52,18 @@ class ModelOwner:
     """Start it, hand it work from any thread, close it."""
 
     def __init__(
-        self, load: Callable[[], EdgeModel], *, clock: Callable[[], float] = time.monotonic
+        self,
+        load: Callable[[], EdgeModel],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        least_step_s: float = 0.0,
     ) -> None:
+        """A step of writing takes `least_step_s` at the least, where a larger model is emulated."""
         self._load = load  # on the owner's thread: torch counts threads by thread
-        self._clock = clock
+        self._clock, self._least_step_s = clock, least_step_s
+        self.on_turn: Callable[[Turn], None] = lambda turn: (
+            None
+        )  # hears of each batch, on our thread
         self._wake = threading.Condition()
         self._prompts: deque[Waiting] = deque()
         self._jobs: deque[tuple[Future[Any], Job]] = deque()
@@ -196,15 +205,31 @@ class ModelOwner:
             return
         try:
             # Nothing is learned meanwhile, so the process's time is the model's: all torch threads.
-            began = time.process_time()
-            texts = model.writer.write([line for _, line in batch])
-            share = (time.process_time() - began) / len(batch)
+            began, began_cpu = time.perf_counter(), time.process_time()
+            texts = model.writer.write([line for _, line in batch], between=self._emulated())
+            share = (time.process_time() - began_cpu) / len(batch)
+            lengths = [len(text.nats) for text in texts]
+            seconds = time.perf_counter() - began
+            self.on_turn(Turn(seconds=seconds, steps=max(lengths), tokens=sum(lengths)))
         except BaseException as error:  # noqa: BLE001 - belongs to who asked; the thread goes on
             for future, _ in batch:
                 future.set_exception(error)
         else:
             for (future, _), text in zip(batch, texts, strict=True):
                 future.set_result(replace(text, cpu_seconds=share))
+
+    def _emulated(self) -> Callable[[], object] | None:
+        """Called before each step: waits until the last one has taken as long as it must."""
+        if not self._least_step_s:
+            return None
+        next_at = time.perf_counter()
+
+        def wait() -> None:
+            nonlocal next_at
+            time.sleep(max(0.0, next_at - time.perf_counter()))
+            next_at = time.perf_counter() + self._least_step_s
+
+        return wait
 
     def _refuse_when_closing(self) -> None:
         if self.closing or (self.loaded.done() and not self.alive):

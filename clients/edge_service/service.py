@@ -100,7 +100,9 @@ def edge_service(
         releases = ReleaseChannel(settings.site.cloud, keys=keys, timeout_s=timeout_s)
         ending.callback(releases.close)
         # 3. The model, loaded on the thread that owns it.
-        owner = ModelOwner(lambda: edge_model(settings))
+        owner = ModelOwner(
+            lambda: edge_model(settings), least_step_s=settings.edge.least_step_ms / 1000
+        )
         ending.callback(lambda: owner.close(wait_s=STOP_S))
         owner.start()
         if (model := unless(stop, owner.loaded)) is None:
@@ -133,6 +135,7 @@ def edge_service(
         )
         meter = meter_of(settings, lines.aside, site.id)
         pace, desk = OwnPace(settings, rows=MOST_TOGETHER), CloudDesk(channel)
+        owner.on_turn = pace.turn_over
         cell = cell_of(settings, site.id)
         corridors = {
             one.id: Corridor(

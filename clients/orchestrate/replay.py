@@ -10,7 +10,7 @@ from clients.edge_service.asking_codec import Ended
 from clients.orchestrate.deployment import Deployed
 from fl.errors import GenerationError
 from fl.link.profiles import profile
-from fl.orchestration.event_model import Outcome
+from fl.orchestration.outcomes import Outcome
 from fl.orchestration.scene import Arrival, Change, Loss, Scene
 
 MOST_AT_ONCE = 256  # requests on their way

@@ -10,9 +10,9 @@ from itertools import count
 from threading import Lock
 from time import monotonic
 
-from fl.orchestration.batch_server import BatchServer, Pace
-from fl.orchestration.occupancy import Occupancy
+from fl.orchestration.batch_server import Pace
 from fl.orchestration.pace_meter import PaceMeter
+from fl.orchestration.turn_server import Turn, TurnServer
 from fl.settings import Settings
 
 KEPT = 0.9  # share of what was usual before in what is usual after a text
@@ -35,8 +35,7 @@ class OwnPace:
         asking, its = settings.asking, settings.orchestration
         self._clock, self._lock, self._names = clock, Lock(), count()
         belief = Pace(step_s=its.step_ms / 1000, row_s=its.row_ms / 1000, rows=rows)
-        self._meter, self._server = PaceMeter(belief), BatchServer(belief)
-        self._texts = Occupancy()
+        self._meter, self._server = PaceMeter(belief), TurnServer(belief)
         # Until texts show it: most are shorter than they may be.
         self._enriched, self._answer = 0.75 * asking.enriched_tokens, 0.75 * asking.answer_tokens
 
@@ -53,7 +52,15 @@ class OwnPace:
     def own_s(self) -> float:
         """Seconds until it is enriched and answered, here."""
         with self._lock:
-            return self._server.expect(self._clock(), self._enriched + self._answer)
+            return self._server.expect_both(self._clock(), self._enriched, self._answer)
+
+    def turn_over(self, turn: Turn) -> None:
+        """The model has written a turn, whoever's texts they were."""
+        with self._lock:
+            steps = turn.steps
+            self._meter.learn(tokens=steps, seconds=turn.seconds, together=turn.tokens / steps)
+            self._server.pace = self._meter.pace
+            self._server.turn_over(self._clock())
 
     @contextmanager
     def enriching(self) -> Iterator[Work]:
@@ -75,18 +82,9 @@ class OwnPace:
     def _writing(self, tokens: float) -> Iterator[Work]:
         work, name = Work(), str(next(self._names))
         with self._lock:
-            began = self._clock()
-            self._server.put(began, name, tokens)
-            stay = self._texts.enter(began)
+            self._server.put(self._clock(), name, tokens)
         try:
             yield work
         finally:
             with self._lock:
-                now = self._clock()
-                self._server.remove(now, name)
-                together = self._texts.leave(now, stay)
-                # Who was given up after longer than was thought teaches that it takes so long.
-                late = now - began > tokens * self._meter.pace.token_s(max(1, round(together)))
-                written = work.tokens or (max(1, round(tokens)) if late else 0)
-                self._meter.learn(tokens=written, seconds=now - began, together=together)
-                self._server.pace = self._meter.pace
+                self._server.drop(name)

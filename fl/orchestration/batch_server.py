@@ -49,6 +49,11 @@ class BatchServer:
         """All, those that run first."""
         return [*self._running, *(job for job, _ in self._waiting)]
 
+    def left(self, now: float) -> dict[str, float]:
+        """Tokens that each still wants, those that run first."""
+        self._advance(now)
+        return {**self._running, **dict(self._waiting)}
+
     def put(self, now: float, job: str, tokens: float, *, coming: bool = False) -> None:
         """A request comes; `coming` keeps its place until `begin`."""
         self._advance(now)

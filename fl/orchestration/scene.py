@@ -51,7 +51,9 @@ class Costs:
     enriched_tokens: float  # that the site's model writes
     bytes_up: float
     bytes_down: float
+    answer_tokens: float  # that are expected of an answer
     talk_bytes: float  # of asking to be admitted, each way
+    overhead_s: float = 0.0  # that a request takes besides: processes, threads, reading the prompt
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ Another model can be put into use at any time: requests that came before finish 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, sleep
 
 import torch
 
@@ -161,8 +161,10 @@ class EmbeddedEngine:
         try:
             with torch.inference_mode():
                 while self._wait():
+                    least_at = perf_counter() + self._least_s(len(self._running.jobs))
                     for job, how in self._running.step():
                         self._end(job, how)
+                    sleep(max(0.0, least_at - perf_counter()))
         finally:
             with self._changed:
                 self._closing = True
@@ -184,6 +186,10 @@ class EmbeddedEngine:
                     return True
                 self._changed.wait()
             return False
+
+    def _least_s(self, rows: int) -> float:
+        """Seconds that a step of so many requests takes at the least (engine.least_step_ms)."""
+        return (self._engine.least_step_ms + self._engine.least_row_ms * rows) / 1000
 
     def _end(self, job: Job, how: str | GenerationError) -> None:
         """Once for every job."""

@@ -221,9 +221,9 @@ def test_prompts_that_wait_together_are_written_together(
     batches: list[int] = []
     write = Writer.write
 
-    def noted(writer: Writer, lines: list[Line]) -> list[str]:
+    def noted(writer: Writer, lines: list[Line], between: None) -> list[Written]:
         batches.append(len(lines))
-        return write(writer, lines)
+        return write(writer, lines, between=between)
 
     monkeypatch.setattr(Writer, "write", noted)
     expected = [asked(owner, adapter).result() for adapter in adapters]
@@ -269,7 +269,7 @@ def test_what_goes_wrong_belongs_to_who_asked(
 def test_a_batch_that_cannot_be_written_is_told_to_all_in_it_and_nobody_else(
     owner: ModelOwner, adapters: tuple[Adapter, Adapter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(writer: Writer, lines: list[Line]) -> list[str]:
+    def broken(writer: Writer, lines: list[Line], between: None) -> list[Written]:
         raise MemoryError("too much")
 
     with monkeypatch.context() as patch:

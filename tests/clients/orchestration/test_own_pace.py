@@ -3,6 +3,7 @@
 import pytest
 
 from clients.orchestration.own_pace import OwnPace
+from fl.orchestration.turn_server import Turn
 from fl.settings import load
 
 # 30 tokens to enrich and 60 to answer are expected at first, at 10 ms each alone.
@@ -29,32 +30,30 @@ def test_an_idle_model_takes_what_was_thought() -> None:
     assert pace.own_s() == pytest.approx(0.9)
 
 
-def test_who_is_at_work_slows_down_who_comes() -> None:
+def test_who_comes_while_it_writes_waits_for_the_turns_end() -> None:
     clock = Clock()
     pace = OwnPace(SETTINGS, rows=2, clock=clock)
     with pace.enriching():
-        assert pace.ready_s() == pytest.approx(0.45)  # 30 tokens at 15 ms beside it
+        clock.now = 0.1
+        assert pace.ready_s() == pytest.approx(0.2 + 0.3)
+        assert pace.own_s() == pytest.approx(0.2 + 0.3 + 0.3 + 0.6)
+        pace.turn_over(Turn(seconds=0.3, steps=30, tokens=30))
     assert pace.ready_s() == pytest.approx(0.3)
 
 
-def test_texts_teach_how_long_they_are_and_take() -> None:
-    clock = Clock()
-    pace = OwnPace(SETTINGS, rows=2, clock=clock)
+def test_texts_teach_how_long_they_are_and_turns_how_long_they_take() -> None:
+    pace = OwnPace(SETTINGS, rows=2, clock=Clock())
     for _ in range(300):
         with pace.enriching() as work:
-            clock.now += 2.0
+            pace.turn_over(Turn(seconds=2.0, steps=20, tokens=20))
             work.tokens = 20
     assert pace.ready_s() == pytest.approx(2.0, rel=0.05)
 
 
-def test_a_text_that_was_given_up_late_teaches_that_it_takes_longer() -> None:
-    clock = Clock()
-    pace = OwnPace(SETTINGS, rows=2, clock=clock)
-    before = pace.ready_s()
-    with pace.enriching():
-        clock.now += 0.1  # the asker left soon: that says nothing
-    assert pace.ready_s() == pytest.approx(before)
+def test_a_turn_teaches_though_its_askers_have_left() -> None:
+    pace = OwnPace(SETTINGS, rows=2, clock=Clock())
     for _ in range(100):
         with pace.enriching():
-            clock.now += 3.0
+            pass  # given up
+        pace.turn_over(Turn(seconds=3.0, steps=30, tokens=30))
     assert pace.ready_s() == pytest.approx(3.0, rel=0.1)
