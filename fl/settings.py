@@ -49,6 +49,9 @@ from fl.settings_sections import (
     LinkSettings as LinkSettings,
 )
 from fl.settings_sections import (
+    OrchestrateSettings as OrchestrateSettings,
+)
+from fl.settings_sections import (
     OrchestrationSettings as OrchestrationSettings,
 )
 from fl.settings_sections import (
@@ -107,6 +110,7 @@ class Settings:
     link: LinkSettings
     routing: RoutingSettings
     orchestration: OrchestrationSettings
+    orchestrate: OrchestrateSettings
     split: SplitSettings
     service: ServiceSettings
     engine: EngineSettings

@@ -70,6 +70,7 @@ def mistakes(s: "Settings") -> list[str]:
             min(s.orchestration.step_ms, s.orchestration.row_ms) > 0,
             "orchestration.step_ms and row_ms must be above 0",
         ),
+        *_of_orchestrate(s),
         (s.split.layers >= 0, "split.layers must be 0 or more"),
         (s.split.memory_mb >= 1, "split.memory_mb must be at least 1"),
         (s.split.requests >= 1, "split.requests must be at least 1"),
@@ -210,3 +211,41 @@ def _are_workers(found: object) -> bool:
         named = all(isinstance(each, str) and ":" in each for each in found)
         return named and len(set(found)) == len(found) >= 1
     return isinstance(found, int) and not isinstance(found, bool) and found >= 1
+
+
+def _of_orchestrate(s: "Settings") -> list[tuple[bool, str]]:
+    its, large = s.orchestrate, s.orchestrate.modelled
+    bursts = [
+        ("orchestrate.burst", its.burst),
+        ("orchestrate.modelled.burst", large.burst),
+    ]
+    return [
+        (
+            1 <= its.cells <= its.sites and 1 <= large.cells <= large.sites,
+            "orchestrate.cells and modelled.cells must be 1 to as many as there are sites",
+        ),
+        (
+            its.workers >= 2 and large.workers >= 2,
+            "orchestrate.workers and modelled.workers must be at least 2: one is killed",
+        ),
+        (
+            min(its.rows, its.seeds) >= 1,
+            "orchestrate.rows and seeds must be at least 1",
+        ),
+        (
+            min(its.seconds, its.deadline_s, its.link_s, large.seconds, large.round_s) > 0,
+            "orchestrate.seconds, deadline_s, link_s and those of modelled must be above 0",
+        ),
+        *(
+            (
+                min(one.quiet_per_s, one.crowd_per_s, one.quiet_s, one.crowd_s) > 0,
+                f"{name} must have numbers above 0",
+            )
+            for name, one in bursts
+        ),
+        (len(its.links) >= 1, "orchestrate.links must name a link"),
+        *(
+            (not wrong, wrong)
+            for wrong in (mistake(name, setting="orchestrate.links") for name in its.links)
+        ),
+    ]

@@ -150,6 +150,49 @@ class OrchestrationSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BurstSettings:
+    """Requests of a site: quiet and crowded by turns; a crowd is its cell's."""
+
+    quiet_per_s: float
+    crowd_per_s: float
+    quiet_s: float
+    crowd_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelledSettings:
+    """The scene that is only modelled."""
+
+    sites: int
+    cells: int
+    workers: int
+    seconds: float
+    round_s: float
+    round_bytes: int
+    burst: BurstSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrchestrateSettings:
+    """The verb `orchestrate`."""
+
+    sites: int
+    cells: int
+    workers: int
+    rows: int
+    seconds: float
+    seeds: int
+    deadline_s: float
+    burst: BurstSettings
+    links: list[str]
+    link_s: float
+    edge_step_ms: float
+    worker_step_ms: float
+    worker_row_ms: float
+    modelled: ModelledSettings
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitSettings:
     """mode=split: the first layers of the cloud's model at the site."""
 

@@ -32,6 +32,7 @@ class Deployed:
     """Everything that runs."""
 
     settings: Settings  # with the folder of its own
+    sites: Sequence[Site]
     clients: Sequence[AskingClient]  # by site
     relays: Sequence[Relay]  # by cell
     desk: CloudDesk
@@ -52,11 +53,9 @@ def deployed(
     cell_of: Sequence[int],
     *,
     admission: str,
-    deadline_s: float,
-    workers: int,
 ) -> Iterator[Deployed]:
     """All processes for the block. Raises FederationError where one does not become ready."""
-    world = _world(settings, sites)
+    world, its = _world(settings, sites), settings.orchestrate
     with ExitStack() as closing:
         logs = settings.var_dir / "logs" / "orchestrate"
         shutil.rmtree(logs, ignore_errors=True)
@@ -69,14 +68,18 @@ def deployed(
             [
                 *(sys.executable, "-m", "server", "serve", *common),
                 *("service.address=127.0.0.1:0", "service.http=none"),
-                *("engine.kind=workers", f"engine.workers={workers}"),
+                *("engine.kind=workers", f"engine.workers={its.workers}"),
+                *(f"engine.batch={its.rows}", f"engine.least_step_ms={its.worker_step_ms}"),
+                f"engine.least_row_ms={its.worker_row_ms}",
+                *(f"orchestration.step_ms={its.worker_step_ms}",),
+                *(f"orchestration.row_ms={its.worker_row_ms}",),
                 f"orchestration.admission={admission}",
             ],
             _environment(),
         )
         address = _cloud_address(world, group)
         relays = [
-            closing.enter_context(Relay(address, profile("fibre"), seed=settings.seed + cell))
+            closing.enter_context(Relay(address, profile(its.links[0]), seed=settings.seed + cell))
             for cell in sorted(set(cell_of))
         ]
         for site, cell in zip(sites, cell_of, strict=True):
@@ -86,15 +89,21 @@ def deployed(
                     *(sys.executable, "-m", "clients", "edge", *common),
                     *(f"site.id={site.id}", f"site.cloud={relays[cell].address}"),
                     *("edge.http=none", f"orchestration.cell=cell-{cell}"),
-                    *(f"orchestration.deadline_s={deadline_s}", "orchestration.advert_s=1"),
-                    *("routing.measure_s=2", f"asking.timeout_s={max(1.0, deadline_s)}"),
+                    *("orchestration.advert_s=1", "routing.measure_s=2"),
+                    f"edge.least_step_ms={its.edge_step_ms}",
+                    *(f"orchestration.step_ms={its.edge_step_ms}", "orchestration.row_ms=0.5"),
                 ],
                 _environment(),
             )
         clients = [closing.enter_context(_client(world, site.id, group)) for site in sites]
         channel = closing.enter_context(CloudChannel(address, settings.asking.timeout_s))
         yield Deployed(
-            settings=world, clients=clients, relays=relays, desk=CloudDesk(channel), group=group
+            settings=world,
+            sites=sites,
+            clients=clients,
+            relays=relays,
+            desk=CloudDesk(channel),
+            group=group,
         )
 
 

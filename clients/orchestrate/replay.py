@@ -4,13 +4,12 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from clients.edge_service.asking_codec import Ended
 from clients.orchestrate.deployment import Deployed
 from fl.errors import GenerationError
 from fl.link.profiles import profile
-from fl.orchestration.outcomes import Outcome
+from fl.orchestration.outcomes import Outcome, Played, Sample
 from fl.orchestration.scene import Arrival, Change, Loss, Scene
 
 MOST_AT_ONCE = 256  # requests on their way
@@ -18,30 +17,12 @@ SHED = "RESOURCE_EXHAUSTED"
 LATE = ("DEADLINE_EXCEEDED", "CANCELLED")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CloudSample:
-    """What the cloud showed at one moment."""
+def replay(deployed: Deployed, scene: Scene, shorts: Sequence[Sequence[str]]) -> Played:
+    """Play it to the end. `shorts` are the prompts of each site, asked by turns.
 
-    at: float
-    running: int
-    waiting: int
-    workers_up: int
-    bytes_up: int  # through all links so far
-    bytes_down: int
-
-
-@dataclass
-class Replayed:
-    """What really happened."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)  # statuses of requests that nobody answered for
-    samples: list[CloudSample] = field(default_factory=list)
-
-
-def replay(deployed: Deployed, scene: Scene, shorts: Sequence[Sequence[str]]) -> Replayed:
-    """Play it to the end. `shorts` are the prompts of each site, asked by turns."""
-    found = Replayed()
+    Links begin as the scene says, and are the first ones again when it is over.
+    """
+    found = Played()
     began, ended = time.monotonic(), threading.Event()
 
     def wait_for(at: float) -> None:
@@ -79,9 +60,23 @@ def replay(deployed: Deployed, scene: Scene, shorts: Sequence[Sequence[str]]) ->
             futures.append(pool.submit(ask, number, arrival))
         found.outcomes = [future.result() for future in futures]
     ended.set()
+    for cell, relay in enumerate(deployed.relays):
+        relay.change(profile(_first_link(scene, cell)))
     for helper in helpers:
         helper.join()
     return found
+
+
+def quiet_requests(deployed: Deployed, shorts: Sequence[Sequence[str]], many: int) -> None:
+    """Ask some at every site, one after the other, without a deadline; nobody else is there."""
+    for client, prompts in zip(deployed.clients, shorts, strict=True):
+        for short in prompts[:many]:
+            for _ in client.ask(short, mode="synergy", deadline_s=0):
+                pass
+
+
+def _first_link(scene: Scene, cell: int) -> str:
+    return next(change.profile for change in scene.changes if change.cell == cell)
 
 
 def _asked(deployed: Deployed, scene: Scene, arrival: Arrival, short: str) -> tuple[Outcome, str]:
@@ -105,13 +100,12 @@ def _asked(deployed: Deployed, scene: Scene, arrival: Arrival, short: str) -> tu
     ), status
 
 
-def _sample(deployed: Deployed, at: float) -> CloudSample:
+def _sample(deployed: Deployed, at: float) -> Sample:
     shown = deployed.desk.show()
     crossed = [relay.crossed for relay in deployed.relays]
-    return CloudSample(
+    return Sample(
         at=at,
-        running=sum(worker.running for worker in shown.workers),
-        waiting=sum(worker.waiting for worker in shown.workers),
+        at_workers=sum(worker.running + worker.waiting for worker in shown.workers),
         workers_up=sum(worker.alive for worker in shown.workers),
         bytes_up=sum(one.up for one in crossed),
         bytes_down=sum(one.down for one in crossed),

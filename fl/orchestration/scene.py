@@ -96,6 +96,7 @@ def bursty_arrivals(
     `answer_tokens` are lengths to draw from, as they were measured.
     """
     found: list[Arrival] = []
+    lengths = random.Random(rng.random())  # when who asks does not depend on how long answers are
     for cell in sorted(set(cell_of)):
         crowds = _crowds(burst, seconds, rng)
         for site in [s for s, its in enumerate(cell_of) if its == cell]:
@@ -103,7 +104,9 @@ def bursty_arrivals(
                 rate = burst.crowd_per_s if crowded else burst.quiet_per_s
                 at = begins + rng.expovariate(rate)
                 while at < ends:
-                    found.append(Arrival(at=at, site=site, answer_tokens=rng.choice(answer_tokens)))
+                    found.append(
+                        Arrival(at=at, site=site, answer_tokens=lengths.choice(answer_tokens))
+                    )
                     at += rng.expovariate(rate)
     return tuple(sorted(found, key=lambda arrival: (arrival.at, arrival.site)))
 
