@@ -233,6 +233,11 @@ def runs(pid: int) -> bool:
         return False
 
 
+def children(pid: int, word: str) -> list[int]:
+    """Ids of the processes that this one has started with `word` in their command line."""
+    return [child.pid for child in psutil.Process(pid).children() if word in child.cmdline()]
+
+
 def marked(mark: str) -> Iterator[psutil.Process]:
     """All processes that inherited a mark, wherever they hang now."""
     for process in psutil.process_iter():

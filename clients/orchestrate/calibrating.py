@@ -38,18 +38,20 @@ def measured(
     )
     played = [one for one in requests_of(deployed) if one.completion_tokens]
     at_cloud = [one for one in played if one.mode == "synergy"]
+    enriched = tuple(one.enriched_tokens for one in played)
     answers = tuple(one.completion_tokens for one in played)
     return Calibration(
         edge=edge,
         worker=worker,
         costs=Costs(
-            enriched_tokens=statistics.fmean(one.enriched_tokens for one in played),
+            enriched_tokens=statistics.fmean(enriched),
             answer_tokens=statistics.fmean(answers),
             bytes_up=statistics.fmean(one.bytes_up for one in at_cloud),
             bytes_down=statistics.fmean(one.bytes_down for one in at_cloud),
             talk_bytes=TALK_BYTES,
             overhead_s=overhead_s(quiet, edge, worker),
         ),
+        enriched_tokens=enriched,
         answer_tokens=answers,
         back_s=statistics.fmean(back_s(one) for one in samples),
     )

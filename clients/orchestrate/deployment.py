@@ -5,13 +5,12 @@ All of it on this machine, in a folder of its own, so that nobody's ledger and s
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-
-import psutil
 
 from clients.asking.cloud_channel import CloudChannel
 from clients.edge_service.asking_client import AskingClient, living_service
@@ -19,7 +18,7 @@ from clients.orchestration.cloud_desk import CloudDesk
 from fl.errors import FederationError
 from fl.link.profiles import profile
 from fl.link.relay import Relay
-from fl.process_group import ProcessGroup
+from fl.process_group import ProcessGroup, children, end_orphans
 from fl.settings import Settings
 from fl.site import Site
 
@@ -38,12 +37,14 @@ class Deployed:
     desk: CloudDesk
     group: ProcessGroup
 
-    def kill_a_worker(self) -> str:
-        """SIGKILL one of the cloud's worker processes; its name."""
-        front = psutil.Process(self.group.pid("cloud"))
-        worker = next(child for child in front.children() if "--tethered" in child.cmdline())
-        worker.kill()
-        return str(worker.pid)
+    def wait_until_all_work(self) -> None:
+        """Until every worker of the cloud is up. Raises FederationError where one stays away."""
+        _until(lambda: all(one.alive for one in self.desk.show().workers), "cloud", self.group)
+
+    def kill_a_worker(self) -> None:
+        """SIGKILL one of the cloud's worker processes, which all run."""
+        worker, *_ = children(self.group.pid("cloud"), "--tethered")
+        os.kill(worker, signal.SIGKILL)
 
 
 @contextmanager
@@ -110,6 +111,7 @@ def deployed(
 def _world(settings: Settings, sites: Sequence[Site]) -> Settings:
     """A fresh folder with copies of these sites; models and the cloud's keys are linked."""
     home = settings.run_dir / WORLD
+    end_orphans(replace(settings, var=str(home)).run_dir / "processes")  # of one that was killed
     shutil.rmtree(home, ignore_errors=True)
     world = replace(settings, var=str(home))
     for site in sites:

@@ -24,9 +24,9 @@ class Calibration:
     edge: Pace
     worker: Pace
     costs: Costs
-    answer_tokens: tuple[int, ...]  # lengths of answers
+    enriched_tokens: tuple[int, ...]  # lengths of what sites wrote
+    answer_tokens: tuple[int, ...]  # and of answers
     back_s: float  # until a killed worker is there again
-    late_s: float = 0.0  # from a deadline until the asker is told
 
 
 def guess(settings: Settings) -> Calibration:
@@ -45,6 +45,7 @@ def guess(settings: Settings) -> Calibration:
             bytes_down=1500,
             talk_bytes=250,
         ),
+        enriched_tokens=(round(expected[0]),),
         answer_tokens=(round(expected[1]),),
         back_s=5.0,
     )
@@ -69,6 +70,7 @@ def small_scene(settings: Settings, found: Calibration, seed: int) -> Scene:
             cell_of,
             Burstiness(**vars(its.burst)),
             seconds=its.seconds,
+            enriched_tokens=found.enriched_tokens,
             answer_tokens=found.answer_tokens,
             rng=rng,
         ),
@@ -98,6 +100,7 @@ def large_scene(settings: Settings, found: Calibration, seed: int) -> Scene:
             cell_of,
             Burstiness(**vars(large.burst)),
             seconds=large.seconds,
+            enriched_tokens=found.enriched_tokens,
             answer_tokens=found.answer_tokens,
             rng=rng,
         ),

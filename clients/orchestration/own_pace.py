@@ -12,10 +12,9 @@ from time import monotonic
 
 from fl.orchestration.batch_server import Pace
 from fl.orchestration.pace_meter import PaceMeter
+from fl.orchestration.running_mean import RunningMean
 from fl.orchestration.turn_server import Turn, TurnServer
 from fl.settings import Settings
-
-KEPT = 0.9  # share of what was usual before in what is usual after a text
 
 
 class Work:
@@ -37,7 +36,8 @@ class OwnPace:
         belief = Pace(step_s=its.step_ms / 1000, row_s=its.row_ms / 1000, rows=rows)
         self._meter, self._server = PaceMeter(belief), TurnServer(belief)
         # Until texts show it: most are shorter than they may be.
-        self._enriched, self._answer = 0.75 * asking.enriched_tokens, 0.75 * asking.answer_tokens
+        self._enriched = RunningMean(0.75 * asking.enriched_tokens)
+        self._answer = RunningMean(0.75 * asking.answer_tokens)
 
     @property
     def pace(self) -> Pace:
@@ -47,12 +47,13 @@ class OwnPace:
     def ready_s(self) -> float:
         """Seconds until a short prompt that comes now is enriched."""
         with self._lock:
-            return self._server.expect(self._clock(), self._enriched)
+            return self._server.expect(self._clock(), self._enriched.value)
 
     def own_s(self) -> float:
         """Seconds until it is enriched and answered, here."""
         with self._lock:
-            return self._server.expect_both(self._clock(), self._enriched, self._answer)
+            enriched, answer = self._enriched.value, self._answer.value
+            return self._server.expect_both(self._clock(), enriched, answer)
 
     def turn_over(self, turn: Turn) -> None:
         """The model has written a turn, whoever's texts they were."""
@@ -67,24 +68,22 @@ class OwnPace:
         """A prompt is being enriched, for the block."""
         with self._writing(self._enriched) as work:
             yield work
-        if work.tokens:
-            self._enriched = KEPT * self._enriched + (1 - KEPT) * work.tokens
 
     @contextmanager
     def answering(self) -> Iterator[Work]:
         """An answer is being written, for the block."""
         with self._writing(self._answer) as work:
             yield work
-        if work.tokens:
-            self._answer = KEPT * self._answer + (1 - KEPT) * work.tokens
 
     @contextmanager
-    def _writing(self, tokens: float) -> Iterator[Work]:
+    def _writing(self, usual: RunningMean) -> Iterator[Work]:
         work, name = Work(), str(next(self._names))
         with self._lock:
-            self._server.put(self._clock(), name, tokens)
+            self._server.put(self._clock(), name, usual.value)
         try:
             yield work
         finally:
             with self._lock:
                 self._server.drop(name)
+                if work.tokens:
+                    usual.add(work.tokens)

@@ -80,9 +80,10 @@ class EventModel:
     def _arrives(self, request: _Request) -> None:
         now, scene, link = self._calendar.now, self._scene, self._links[request.cell]
         costs, model = scene.costs, self._models[request.arrival.site]
-        ready_s = model.server.expect(now, costs.enriched_tokens)
-        own_s = model.server.expect_both(now, costs.enriched_tokens, costs.answer_tokens)
-        model.put(request.id, costs.enriched_tokens)
+        enriched, answer = costs.enriched_tokens, costs.answer_tokens
+        ready_s = model.believed.expect(now, enriched)
+        own_s = model.believed.expect_both(now, enriched, answer)
+        model.put(request.id, request.arrival.enriched_tokens, believed=enriched)
         arrives = link.send_up(now, costs.talk_bytes)
 
         def decide() -> None:
@@ -110,7 +111,7 @@ class EventModel:
             if request.enriched:
                 self._settle(request, Verdict(place="edge", short_of="link"))
             else:
-                again = self._models[request.arrival.site].server.ends_at
+                again = self._models[request.arrival.site].ends_at
                 self._calendar.at(again, partial(self._no_word, request))
 
     def _decided(self, request: _Request, verdict: Verdict) -> None:
@@ -147,8 +148,11 @@ class EventModel:
         if verdict.place == "shed":
             self._end(request, in_time=False)
         elif verdict.place == "edge":
-            own = f"{request.id}/own"
-            self._models[request.arrival.site].put(own, request.arrival.answer_tokens)
+            self._models[request.arrival.site].put(
+                f"{request.id}/own",
+                request.arrival.answer_tokens,
+                believed=self._scene.costs.answer_tokens,
+            )
         else:
             link = self._links[request.cell]
             arrives = link.send_up(now, self._scene.costs.bytes_up)
@@ -178,9 +182,9 @@ class EventModel:
     def _give_up(self, request: _Request) -> None:
         if request.over:
             return
-        server = self._models[request.arrival.site].server
-        server.drop(request.id)
-        server.drop(f"{request.id}/own")
+        model = self._models[request.arrival.site]
+        model.drop(request.id)
+        model.drop(f"{request.id}/own")
         if request.worker in self._workers:
             self._workers[request.worker].remove(request.id)
         self._end(request, in_time=False)

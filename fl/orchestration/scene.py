@@ -13,6 +13,7 @@ class Arrival:
 
     at: float
     site: int
+    enriched_tokens: int  # the site will write for it
     answer_tokens: int  # its answer will have
 
 
@@ -48,7 +49,7 @@ class Freight:
 class Costs:
     """What a usual request takes, as measured."""
 
-    enriched_tokens: float  # that the site's model writes
+    enriched_tokens: float  # that a site expects to write
     bytes_up: float
     bytes_down: float
     answer_tokens: float  # that are expected of an answer
@@ -88,12 +89,13 @@ def bursty_arrivals(
     burst: Burstiness,
     *,
     seconds: float,
+    enriched_tokens: Sequence[int],
     answer_tokens: Sequence[int],
     rng: random.Random,
 ) -> tuple[Arrival, ...]:
     """Arrivals of all sites in their order; a crowd is one cell's, so its sites burst together.
 
-    `answer_tokens` are lengths to draw from, as they were measured.
+    `enriched_tokens` and `answer_tokens` are lengths to draw from, as they were measured.
     """
     found: list[Arrival] = []
     lengths = random.Random(rng.random())  # when who asks does not depend on how long answers are
@@ -105,7 +107,12 @@ def bursty_arrivals(
                 at = begins + rng.expovariate(rate)
                 while at < ends:
                     found.append(
-                        Arrival(at=at, site=site, answer_tokens=lengths.choice(answer_tokens))
+                        Arrival(
+                            at=at,
+                            site=site,
+                            enriched_tokens=lengths.choice(enriched_tokens),
+                            answer_tokens=lengths.choice(answer_tokens),
+                        )
                     )
                     at += rng.expovariate(rate)
     return tuple(sorted(found, key=lambda arrival: (arrival.at, arrival.site)))

@@ -59,26 +59,38 @@ class Worker:
 
 
 class SiteModel:
-    """A site's own, that writes in turns."""
+    """A site's own, that writes in turns. `believed` is what the site knows of it."""
 
     def __init__(self, calendar: Calendar, pace: Pace, through: Through) -> None:
         self._calendar, self._through = calendar, through
-        self.server, self._told = TurnServer(pace), inf
+        self._server, self.believed, self._told = TurnServer(pace), TurnServer(pace), inf
 
-    def put(self, job: str, tokens: float) -> None:
-        """A text is to be written."""
-        self.server.put(self._calendar.now, job, tokens)
+    @property
+    def ends_at(self) -> float:
+        """When its turn ends; inf where none is on."""
+        return self._server.ends_at
+
+    def put(self, job: str, tokens: float, *, believed: float) -> None:
+        """A text is to be written, of so many tokens, and of so many as far as the site knows."""
+        self._server.put(self._calendar.now, job, tokens)
+        self.believed.put(self._calendar.now, job, believed)
         self._next()
 
+    def drop(self, job: str) -> None:
+        """Nobody wants a text any longer."""
+        self._server.drop(job)
+        self.believed.drop(job)
+
     def _next(self) -> None:
-        ends_at = self.server.ends_at
+        ends_at = self._server.ends_at
         if ends_at == self._told or ends_at == inf:
             return
         self._told = ends_at
 
         def over() -> None:
-            if self.server.ends_at == ends_at:
-                jobs = self.server.turn_over(ends_at)
+            if self._server.ends_at == ends_at:
+                jobs = self._server.turn_over(ends_at)
+                self.believed.turn_over(ends_at)
                 self._next()
                 for job in jobs:
                     self._through(job)

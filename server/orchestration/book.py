@@ -15,9 +15,8 @@ from fl.orchestration.admission import Admission, Verdict, Wanted
 from fl.orchestration.batch_server import Pace
 from fl.orchestration.occupancy import Occupancy, Stay
 from fl.orchestration.pace_meter import PaceMeter
+from fl.orchestration.running_mean import RunningMean
 from fl.settings import Settings
-
-KEPT = 0.9  # share of what was usual before in what is usual after an answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,7 @@ class Book:
         self._workers: dict[str, _Worker] = {}
         self._runs: dict[str, _Run] = {}
         self._adverts: dict[str, tuple[float, Advert]] = {}
-        self._tokens = 0.75 * settings.asking.answer_tokens  # of a usual answer
+        self._tokens = RunningMean(0.75 * settings.asking.answer_tokens)  # of an answer
         self._lapses: dict[str, float] = {}  # a promise -> when nobody will come for it any more
         self.decided = {"cloud": 0, "edge": 0, "shed": 0}
 
@@ -120,7 +119,7 @@ class Book:
                     deadline_s=announced.deadline_s,
                     bytes_up=announced.bytes_up,
                     bytes_down=announced.bytes_down,
-                    tokens=self._tokens,
+                    tokens=self._tokens.value,
                     ready_s=announced.ready_s,
                     own_s=announced.own_s,
                 ),
@@ -147,7 +146,7 @@ class Book:
             self._take_on(among)
             self._lapses.pop(request_id, None)
             self._leave(now, request_id)
-            name = self._admission.come(now, request_id, self._tokens, among=among)
+            name = self._admission.come(now, request_id, self._tokens.value, among=among)
             if name is not None:
                 stay = self._workers[name].requests.enter(now)
                 self._runs[request_id] = _Run(name, stay)
@@ -170,7 +169,7 @@ class Book:
             )
             self._admission.worker(run.worker, worker.meter.pace)
             if reply.completion_tokens:
-                self._tokens = KEPT * self._tokens + (1 - KEPT) * reply.completion_tokens
+                self._tokens.add(reply.completion_tokens)
 
     def adverts(self) -> list[tuple[float, Advert]]:
         """Every site's newest advert and its age in seconds, by name."""

@@ -28,7 +28,7 @@ ONE = Scene(
     seconds=10.0,
     deadline_s=2.0,
     cell_of=(0,),
-    arrivals=(Arrival(at=1.0, site=0, answer_tokens=40),),
+    arrivals=(Arrival(at=1.0, site=0, enriched_tokens=20, answer_tokens=40),),
     changes=(Change(at=0.0, cell=0, profile="satellite"),),  # 3 / 25 Mbit/s, 600 ms
     losses=(),
     freight=(),
@@ -90,7 +90,9 @@ def test_every_request_has_one_end_within_its_deadline(seed: int, policy: str) -
         seconds=20.0,
         deadline_s=1.0,
         cell_of=cell_of,
-        arrivals=bursty_arrivals(cell_of, burst, seconds=20.0, answer_tokens=(20, 40), rng=rng),
+        arrivals=bursty_arrivals(
+            cell_of, burst, seconds=20.0, enriched_tokens=(10, 30), answer_tokens=(20, 40), rng=rng
+        ),
         changes=tuple(
             Change(at=at, cell=cell, profile=rng.choice(("lte", "5g-bad", "satellite")))
             for cell in (0, 1)
@@ -111,7 +113,12 @@ def test_every_request_has_one_end_within_its_deadline(seed: int, policy: str) -
 def test_a_burst_is_its_cells_and_rates_are_as_asked() -> None:
     burst = Burstiness(quiet_per_s=0.1, crowd_per_s=2.0, quiet_s=30.0, crowd_s=10.0)
     arrivals = bursty_arrivals(
-        (0, 0, 1, 1), burst, seconds=20_000.0, answer_tokens=(5,), rng=random.Random(0)
+        (0, 0, 1, 1),
+        burst,
+        seconds=20_000.0,
+        enriched_tokens=(5,),
+        answer_tokens=(5,),
+        rng=random.Random(0),
     )
     # A quarter of the time is crowded: 0.75 x 0.1 + 0.25 x 2 = 0.575 a second and site.
     assert len(arrivals) / 20_000 / 4 == pytest.approx(0.575, rel=0.15)
