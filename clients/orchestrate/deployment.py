@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from clients.asking.cloud_channel import CloudChannel
 from clients.edge_service.asking_client import AskingClient, living_service
+from clients.orchestrate.staging import ADVERT_S, MEASURE_S
 from clients.orchestration.cloud_desk import CloudDesk
 from fl.errors import FederationError
 from fl.link.profiles import profile
@@ -90,7 +91,7 @@ def deployed(
                     *(sys.executable, "-m", "clients", "edge", *common),
                     *(f"site.id={site.id}", f"site.cloud={relays[cell].address}"),
                     *("edge.http=none", f"orchestration.cell=cell-{cell}"),
-                    *("orchestration.advert_s=1", "routing.measure_s=2"),
+                    *(f"orchestration.advert_s={ADVERT_S}", f"routing.measure_s={MEASURE_S}"),
                     f"edge.least_step_ms={its.edge_step_ms}",
                     *(f"orchestration.step_ms={its.edge_step_ms}", "orchestration.row_ms=0.5"),
                 ],

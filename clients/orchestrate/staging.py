@@ -16,6 +16,10 @@ from fl.orchestration.scene import (
 )
 from fl.settings import OrchestrateSettings, Settings
 
+# Of the sites that are played for real, whose traces are short: seconds between two adverts, and
+# for which a measurement of a link stands.
+ADVERT_S, MEASURE_S = 1, 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -80,7 +84,8 @@ def small_scene(settings: Settings, found: Calibration, seed: int) -> Scene:
         edge=found.edge,
         workers=_workers(its.workers, found),
         costs=found.costs,
-        advert_s=1.0,
+        advert_s=ADVERT_S,
+        measure_s=MEASURE_S,
     )
 
 
@@ -114,7 +119,8 @@ def large_scene(settings: Settings, found: Calibration, seed: int) -> Scene:
         edge=found.edge,
         workers=_workers(large.workers, found),
         costs=found.costs,
-        advert_s=settings.orchestration.advert_s,
+        advert_s=settings.orchestration.advert_s or settings.routing.measure_s,
+        measure_s=settings.routing.measure_s,
     )
 
 

@@ -11,12 +11,15 @@ and is given up wherever it is when its deadline has passed, as a gRPC deadline 
 
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 
 from fl.orchestration.admission import Admission, Verdict, Wanted
 from fl.orchestration.calendar import Calendar
 from fl.orchestration.outcomes import Outcome, Played, Sample
 from fl.orchestration.scene import Arrival, Freight, Loss, Scene
 from fl.orchestration.stations import CellLink, SiteModel, Worker
+
+PROBES = 5  # round trips of one measurement, as in routing/link_meter.py
 
 
 @dataclass
@@ -208,11 +211,14 @@ class EventModel:
     # What changes by itself.
 
     def _advert(self, cell: int) -> None:
-        link, now = self._links[cell], self._calendar.now
-        speed, told = link.probed(now), now + link.up.expect(now, 0) - now
+        """The link is measured, which takes a while, and told with the next advert."""
+        scene, link, now = self._scene, self._links[cell], self._calendar.now
+        speed = link.probed(now)
+        done = now + PROBES * speed.rtt_s
+        told = ceil(done / scene.advert_s) * scene.advert_s + speed.rtt_s / 2
         self._calendar.at(told, partial(self._admission.link, str(cell), speed))
-        if now + self._scene.advert_s < self._scene.seconds:
-            self._calendar.at(now + self._scene.advert_s, partial(self._advert, cell))
+        if (again := done + scene.measure_s) < scene.seconds:
+            self._calendar.at(again, partial(self._advert, cell))
 
     def _freight(self, freight: Freight) -> None:
         link = self._links[freight.cell]

@@ -72,6 +72,7 @@ class Scene:
     workers: dict[str, Pace]
     costs: Costs
     advert_s: float  # seconds between two adverts of a site's link
+    measure_s: float  # seconds for which a measurement of it stands
 
 
 @dataclass(frozen=True, kw_only=True)

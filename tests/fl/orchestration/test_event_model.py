@@ -25,10 +25,10 @@ EDGE = Pace(step_s=0.004, row_s=0.001, rows=4)  # 5 ms a token alone
 CLOUD = Pace(step_s=0.008, row_s=0.002, rows=4)  # 10 ms a token alone
 
 ONE = Scene(
-    seconds=10.0,
+    seconds=20.0,
     deadline_s=2.0,
     cell_of=(0,),
-    arrivals=(Arrival(at=1.0, site=0, enriched_tokens=20, answer_tokens=40),),
+    arrivals=(Arrival(at=10.0, site=0, enriched_tokens=20, answer_tokens=40),),
     changes=(Change(at=0.0, cell=0, profile="satellite"),),  # 3 / 25 Mbit/s, 600 ms
     losses=(),
     freight=(),
@@ -36,6 +36,7 @@ ONE = Scene(
     workers={"w": CLOUD},
     costs=Costs(enriched_tokens=20, answer_tokens=40, bytes_up=3750, bytes_down=6250, talk_bytes=0),
     advert_s=1.0,
+    measure_s=1.0,
 )
 
 
@@ -56,7 +57,7 @@ def test_a_deadline_too_short_for_the_way_is_met_at_the_site() -> None:
 
 
 def test_who_hears_nothing_in_time_answers_by_itself() -> None:
-    jammed = replace(ONE, freight=(Freight(at=0.9, cell=0, up=3_000_000, down=0),))  # 8 s of line
+    jammed = replace(ONE, freight=(Freight(at=9.9, cell=0, up=3_000_000, down=0),))  # 8 s of line
     (outcome,) = EventModel(jammed, Admission(slack=0.0)).play().outcomes
     # Own answer: 60 tokens, 0.3 s, so it waits for 1.7 s.
     assert (outcome.place, outcome.in_time) == ("edge", True)
@@ -68,15 +69,15 @@ def test_a_worker_that_dies_loses_nothing() -> None:
         ONE,
         deadline_s=6.0,
         workers={"w": CLOUD, "v": CLOUD},
-        losses=(Loss(at=2.2, worker="w", back_at=9.0),),
+        losses=(Loss(at=11.2, worker="w", back_at=18.0),),
     )
     (outcome,) = EventModel(scene, Admission(slack=0.0)).play().outcomes
-    # It had been at w since 1.91 and goes on at v.
+    # It had been at w since 10.91 and goes on at v.
     assert outcome.in_time
     assert outcome.seconds == pytest.approx(0.6 + 0.31 + 0.4 + 0.302)
-    alone = replace(ONE, deadline_s=6.0, losses=(Loss(at=2.2, worker="w", back_at=3.0),))
+    alone = replace(ONE, deadline_s=6.0, losses=(Loss(at=11.2, worker="w", back_at=12.0),))
     (outcome,) = EventModel(alone, Admission(slack=0.0)).play().outcomes
-    assert outcome.seconds == pytest.approx((3.0 - 1.0) + (0.4 - 0.29) + 0.302)
+    assert outcome.seconds == pytest.approx((12.0 - 10.0) + (0.4 - 0.29) + 0.302)
 
 
 @settings(max_examples=25, deadline=None)
