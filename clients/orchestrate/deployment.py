@@ -3,24 +3,26 @@
 All of it on this machine, in a folder of its own, so that nobody's ledger and shelf are touched.
 """
 
+import json
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from clients.asking.cloud_channel import CloudChannel
 from clients.edge_service.asking_client import AskingClient, living_service
 from clients.orchestrate.staging import ADVERT_S, MEASURE_S
 from clients.orchestration.cloud_desk import CloudDesk
+from fl import durable
 from fl.errors import FederationError
 from fl.link.profiles import profile
 from fl.link.relay import Relay
 from fl.process_group import ProcessGroup, children, end_orphans
-from fl.settings import Settings
+from fl.settings import Settings, home
 from fl.site import Site
 
 READY_S = 180.0  # for services to load their models, beside each other
@@ -64,39 +66,15 @@ def deployed(
         group = closing.enter_context(
             ProcessGroup(folder=world.run_dir / "processes", logs=logs, stop_s=15.0)
         )
-        common = [f"var={world.var}", f"name={settings.name}", f"seed={settings.seed}", "threads=1"]
-        group.start(
-            "cloud",
-            [
-                *(sys.executable, "-m", "server", "serve", *common),
-                *("service.address=127.0.0.1:0", "service.http=none"),
-                *("engine.kind=workers", f"engine.workers={its.workers}"),
-                *(f"engine.batch={its.rows}", f"engine.least_step_ms={its.worker_step_ms}"),
-                f"engine.least_row_ms={its.worker_row_ms}",
-                *(f"orchestration.step_ms={its.worker_step_ms}",),
-                *(f"orchestration.row_ms={its.worker_row_ms}",),
-                f"orchestration.admission={admission}",
-            ],
-            _environment(),
-        )
+        _start(group, "cloud", ("server", "serve"), _of_the_cloud(world, admission))
         address = _cloud_address(world, group)
         relays = [
             closing.enter_context(Relay(address, profile(its.links[0]), seed=settings.seed + cell))
             for cell in sorted(set(cell_of))
         ]
         for site, cell in zip(sites, cell_of, strict=True):
-            group.start(
-                site.id,
-                [
-                    *(sys.executable, "-m", "clients", "edge", *common),
-                    *(f"site.id={site.id}", f"site.cloud={relays[cell].address}"),
-                    *("edge.http=none", f"orchestration.cell=cell-{cell}"),
-                    *(f"orchestration.advert_s={ADVERT_S}", f"routing.measure_s={MEASURE_S}"),
-                    f"edge.least_step_ms={its.edge_step_ms}",
-                    *(f"orchestration.step_ms={its.edge_step_ms}", "orchestration.row_ms=0.5"),
-                ],
-                _environment(),
-            )
+            own = _of_a_site(world, site.id, cloud=relays[cell].address, cell=f"cell-{cell}")
+            _start(group, site.id, ("clients", "edge"), own)
         clients = [closing.enter_context(_client(world, site.id, group)) for site in sites]
         channel = closing.enter_context(CloudChannel(address, settings.asking.timeout_s))
         yield Deployed(
@@ -110,11 +88,11 @@ def deployed(
 
 
 def _world(settings: Settings, sites: Sequence[Site]) -> Settings:
-    """A fresh folder with copies of these sites; models and the cloud's keys are linked."""
-    home = settings.run_dir / WORLD
-    end_orphans(replace(settings, var=str(home)).run_dir / "processes")  # of one that was killed
-    shutil.rmtree(home, ignore_errors=True)
-    world = replace(settings, var=str(home))
+    """A fresh folder with copies of these sites; models are linked, keys are the same."""
+    folder = settings.run_dir / WORLD
+    end_orphans(replace(settings, var=str(folder)).run_dir / "processes")  # of one that was killed
+    shutil.rmtree(folder, ignore_errors=True)
+    world = replace(settings, var=str(folder), keys=str(settings.keys_dir))
     for site in sites:
         source = settings.run_dir / "sites" / site.id
         if not (source / "shelf").is_dir():
@@ -127,14 +105,56 @@ def _world(settings: Settings, sites: Sequence[Site]) -> Settings:
             world.run_dir / "sites" / site.id,
             ignore=shutil.ignore_patterns("flower", "processes", "edge.json", "ledger.jsonl"),
         )
-    for name in ("foundation", "pki"):
-        if (settings.var_dir / name).is_dir():
-            (home / name).symlink_to((settings.var_dir / name).resolve())
+    if (models := settings.var_dir / "foundation").is_dir():
+        (folder / models.name).symlink_to(models.resolve())
     return world
 
 
-def _environment() -> Mapping[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+def _of_the_cloud(world: Settings, admission: str) -> Settings:
+    its = world.orchestrate
+    return replace(
+        world,
+        threads=its.workers,  # one each
+        service=replace(world.service, address="127.0.0.1:0", http="none", folder="", api_keys=""),
+        engine=replace(
+            world.engine,
+            kind="workers",
+            workers=its.workers,
+            batch=its.rows,
+            least_step_ms=its.worker_step_ms,
+            least_row_ms=its.worker_row_ms,
+        ),
+        orchestration=replace(
+            world.orchestration,
+            admission=admission,
+            step_ms=its.worker_step_ms,
+            row_ms=its.worker_row_ms,
+        ),
+    )
+
+
+def _of_a_site(world: Settings, site_id: str, *, cloud: str, cell: str) -> Settings:
+    its = world.orchestrate
+    return replace(
+        world,
+        threads=1,
+        site=replace(world.site, id=site_id, cloud=cloud),
+        edge=replace(
+            world.edge, address="127.0.0.1:0", http="none", hosts=[], least_step_ms=its.edge_step_ms
+        ),
+        link=replace(world.link, profile="none"),  # it is the cell's
+        routing=replace(world.routing, measure_s=MEASURE_S),
+        orchestration=replace(
+            world.orchestration, cell=cell, advert_s=ADVERT_S, step_ms=its.edge_step_ms, row_ms=0.5
+        ),
+    )
+
+
+def _start(group: ProcessGroup, name: str, verb: tuple[str, str], settings: Settings) -> None:
+    file = group.folder / f"{name}.json"
+    durable.publish(file, json.dumps(asdict(settings), indent=1).encode(), mode=0o600)
+    environment = {**os.environ, "NETGPT_HOME": str(home()), "OMP_NUM_THREADS": "1"}
+    group.start(name, [sys.executable, "-m", *verb, f"config={file}"], environment)
 
 
 def _cloud_address(world: Settings, group: ProcessGroup) -> str:

@@ -44,6 +44,7 @@ class Question:
     bytes_down: float
     ready_s: float
     own_s: float  # inf where the site cannot answer by itself
+    rtt_s: float | None = None  # as it was seen a moment ago
 
 
 class CloudDesk:
@@ -88,6 +89,7 @@ class CloudDesk:
             bytes_down=question.bytes_down,
             ready_s=question.ready_s,
             own_s=None if math.isinf(question.own_s) else question.own_s,
+            rtt_s=question.rtt_s,
         )
         try:
             said = self._stub.Admit(

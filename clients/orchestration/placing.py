@@ -4,6 +4,7 @@ The site waits for the verdict no longer than its own answer could still be in t
 by itself. A cloud that is away is a verdict too: the site answers.
 """
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from threading import Lock, Thread
@@ -48,9 +49,12 @@ class Placing:
             bytes_down=usual.bytes_down,
             ready_s=self._pace.ready_s(),
             own_s=own_s,
+            rtt_s=self._meter.recent_rtt_s,
         )
         kept_s = self._settings.orchestration.slack * deadline_s
-        place = Place(self._desk, question, wait_until=due - kept_s - own_s)
+        place = Place(
+            self._desk, question, wait_until=due - kept_s - own_s, on_answer=self._meter.saw
+        )
         Thread(target=place.ask, name="placing", daemon=True).start()
         return place
 
@@ -58,16 +62,27 @@ class Placing:
 class Place:
     """The place of one request."""
 
-    def __init__(self, desk: CloudDesk, question: Question, *, wait_until: float) -> None:
+    def __init__(
+        self,
+        desk: CloudDesk,
+        question: Question,
+        *,
+        wait_until: float,
+        on_answer: Callable[[float], object],
+    ) -> None:
+        """`on_answer` hears how many seconds the question and its answer were on their way."""
         self._desk, self._question, self._wait_until = desk, question, wait_until
+        self._on_answer = on_answer
         self._said: Future[Verdict] = Future()
         self._lock = Lock()  # guards the next
         self._unused = False  # the site has gone on without it
 
     def ask(self) -> None:
         """Ask the cloud; the outermost call of a thread."""
+        began = perf_counter()
         try:
             verdict = self._desk.admit(self._question)
+            self._on_answer(perf_counter() - began)
         except GenerationError:
             verdict = AT_THE_SITE
         with self._lock:

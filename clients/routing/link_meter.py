@@ -6,6 +6,7 @@ takes longer than an empty one is what its bytes take. Nothing of a prompt is in
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 from clients.asking.cloud_channel import CloudChannel
@@ -46,6 +47,7 @@ class LinkMeter:
         self._measure, self._fresh_s, self._clock = measure, fresh_s, clock
         self._state: LinkState | None = None
         self._at: float | None = None  # of the last measurement, or of its failure
+        self._seen_at: float | None = None  # of the last round trip that somebody else saw
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.usual = Usual()
@@ -64,6 +66,19 @@ class LinkMeter:
         if self._at is None and thread is not None:
             thread.join(wait_s)
         return self._state
+
+    def saw(self, rtt_s: float) -> None:
+        """Tell how long a short message there and back took just now."""
+        with self._lock:
+            if self._state is not None:
+                self._state = replace(self._state, rtt_s=rtt_s)
+                self._seen_at = self._clock()
+
+    @property
+    def recent_rtt_s(self) -> float | None:
+        """The round trip, where it was measured or seen while a measurement stands."""
+        state, newest = self._state, max(self._at or 0.0, self._seen_at or 0.0)
+        return state.rtt_s if state and self._clock() - newest < self._fresh_s else None
 
     def learn(self, *, bytes_up: int, bytes_down: int, cloud_s: float) -> None:
         """Tell what a request to the cloud took."""

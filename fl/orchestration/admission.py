@@ -13,7 +13,7 @@ was when it was first seen, idle; one sees only the link and takes the workers a
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isinf
 
 from fl.link.line import Line
@@ -68,8 +68,13 @@ class _Link:
     first: LinkSpeed  # as it was when it was first seen
     up: Line = field(default_factory=lambda: Line(bytes_per_s=0, delay_s=0))
     down: Line = field(default_factory=lambda: Line(bytes_per_s=0, delay_s=0))
+    now: LinkSpeed = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.change(self.first)
 
     def change(self, speed: LinkSpeed) -> None:
+        self.now = speed
         for line, bytes_s in ((self.up, speed.up_bytes_s), (self.down, speed.down_bytes_s)):
             bound = 0.0 if isinf(bytes_s) else bytes_s
             line.change(bytes_per_s=bound, delay_s=speed.rtt_s / 2)
@@ -109,6 +114,11 @@ class Admission:
     def link(self, name: str, speed: LinkSpeed) -> None:
         """A link as it is now."""
         self._links.setdefault(name, _Link(first=speed)).change(speed)
+
+    def round_trip(self, name: str, rtt_s: float) -> None:
+        """A known link's round trip is another one now."""
+        if (link := self._links.get(name)) is not None:
+            link.change(replace(link.now, rtt_s=rtt_s))
 
     def admit(self, now: float, wanted: Wanted) -> Verdict:
         """Promise a request its place, or say that there is none for it."""

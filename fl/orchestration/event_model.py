@@ -11,7 +11,7 @@ and is given up wherever it is when its deadline has passed, as a gRPC deadline 
 
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
+from math import ceil, inf
 
 from fl.orchestration.admission import Admission, Verdict, Wanted
 from fl.orchestration.calendar import Calendar
@@ -52,6 +52,7 @@ class EventModel:
             for n, arrival in enumerate(scene.arrivals)
         ]
         self._outcomes: dict[int, Outcome] = {}
+        self._rtts: dict[int, tuple[float, float]] = {}  # site -> when it saw which round trip
         self._stranded: list[tuple[_Request, float]] = []  # no worker was left for them
         self._samples: list[Sample] = []
 
@@ -88,9 +89,12 @@ class EventModel:
         own_s = model.believed.expect_both(now, enriched, answer)
         model.put(request.id, request.arrival.enriched_tokens, believed=enriched)
         arrives = link.send_up(now, costs.talk_bytes)
+        seen_at, rtt_s = self._rtts.get(request.arrival.site, (-inf, 0.0))
 
         def decide() -> None:
             passed = self._calendar.now - now
+            if now - seen_at < scene.measure_s:
+                self._admission.round_trip(str(request.cell), rtt_s)
             wanted = Wanted(
                 request_id=request.id,
                 link=str(request.cell),
@@ -101,7 +105,7 @@ class EventModel:
                 ready_s=max(0.0, ready_s - passed),
                 own_s=max(0.0, own_s - passed),
             )
-            self._decided(request, self._admission.admit(self._calendar.now, wanted))
+            self._decided(request, self._admission.admit(self._calendar.now, wanted), asked_at=now)
 
         self._calendar.at(arrives, decide)
         patience_s = max(0.0, self._admission.in_time(scene.deadline_s) - own_s)
@@ -117,11 +121,13 @@ class EventModel:
                 again = self._models[request.arrival.site].ends_at
                 self._calendar.at(again, partial(self._no_word, request))
 
-    def _decided(self, request: _Request, verdict: Verdict) -> None:
+    def _decided(self, request: _Request, verdict: Verdict, *, asked_at: float) -> None:
         link = self._links[request.cell]
         back = link.send_down(self._calendar.now, self._scene.costs.talk_bytes)
 
         def known() -> None:
+            now = self._calendar.now
+            self._rtts[request.arrival.site] = now, now - asked_at
             if request.verdict is None and not request.over:
                 self._settle(request, verdict)
             else:  # the site has not waited, and says so

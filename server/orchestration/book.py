@@ -47,6 +47,7 @@ class Announced:
     bytes_down: float
     ready_s: float
     own_s: float
+    rtt_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,8 @@ class Book:
         with self._lock:
             now = self._clock()
             self._lapse(now)
+            if announced.rtt_s is not None:
+                self._admission.round_trip(announced.cell, announced.rtt_s)
             verdict = self._admission.admit(
                 now,
                 Wanted(

@@ -56,7 +56,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
     async def Admit(self, request: pb.AdmitRequest, context: Any) -> pb.AdmitResponse:
         _check_names(request.site_id, request.cell, request.request_id)
         own_s = request.own_s if request.HasField("own_s") else math.inf
-        _check_amounts(request.bytes_up, request.bytes_down, request.ready_s)
+        _check_amounts(request.bytes_up, request.bytes_down, request.ready_s, request.rtt_s)
         if not (0 < request.deadline_s < math.inf and own_s >= 0):
             raise _refused("deadline_s is above 0 and own_s not below it")
         if self.engine is None:
@@ -74,6 +74,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
                 bytes_down=request.bytes_down,
                 ready_s=request.ready_s,
                 own_s=own_s,
+                rtt_s=request.rtt_s if request.HasField("rtt_s") else None,
             )
         )
         return pb.AdmitResponse(

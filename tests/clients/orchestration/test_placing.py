@@ -41,6 +41,10 @@ class Desk:
 
 class Meter:
     usual = Usual(bytes_up=300.0, bytes_down=900.0, cloud_s=0.1)
+    recent_rtt_s: float | None = 0.03
+
+    def saw(self, rtt_s: float) -> None:
+        self.recent_rtt_s = rtt_s
 
 
 def placing(desk: Desk) -> Placing:
@@ -62,6 +66,7 @@ def test_the_question_says_what_the_request_will_take() -> None:
     [question] = desk.questions
     assert (question.site_id, question.cell, question.request_id) == ("elm", "valley", "one")
     assert (question.bytes_up, question.bytes_down) == (300.0, 900.0)
+    assert question.rtt_s == 0.03
     # 60 tokens to enrich and 54 to answer, at 2 ms, as long as nothing else is known
     assert question.ready_s == pytest.approx(0.120)
     assert question.own_s == pytest.approx(0.228)

@@ -57,7 +57,7 @@ class AdvertTaken(_message.Message):
     def __init__(self) -> None: ...
 
 class AdmitRequest(_message.Message):
-    __slots__ = ("request_id", "site_id", "cell", "deadline_s", "bytes_up", "bytes_down", "ready_s", "own_s")
+    __slots__ = ("request_id", "site_id", "cell", "deadline_s", "bytes_up", "bytes_down", "ready_s", "own_s", "rtt_s")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     CELL_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class AdmitRequest(_message.Message):
     BYTES_DOWN_FIELD_NUMBER: _ClassVar[int]
     READY_S_FIELD_NUMBER: _ClassVar[int]
     OWN_S_FIELD_NUMBER: _ClassVar[int]
+    RTT_S_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     site_id: str
     cell: str
@@ -74,7 +75,8 @@ class AdmitRequest(_message.Message):
     bytes_down: float
     ready_s: float
     own_s: float
-    def __init__(self, request_id: _Optional[str] = ..., site_id: _Optional[str] = ..., cell: _Optional[str] = ..., deadline_s: _Optional[float] = ..., bytes_up: _Optional[float] = ..., bytes_down: _Optional[float] = ..., ready_s: _Optional[float] = ..., own_s: _Optional[float] = ...) -> None: ...
+    rtt_s: float
+    def __init__(self, request_id: _Optional[str] = ..., site_id: _Optional[str] = ..., cell: _Optional[str] = ..., deadline_s: _Optional[float] = ..., bytes_up: _Optional[float] = ..., bytes_down: _Optional[float] = ..., ready_s: _Optional[float] = ..., own_s: _Optional[float] = ..., rtt_s: _Optional[float] = ...) -> None: ...
 
 class AdmitResponse(_message.Message):
     __slots__ = ("place", "worker", "expected_s", "short_of")
