@@ -34,6 +34,7 @@ usage() {
   trace        --site S [REQUEST_ID|last]: what a request did, step by step
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
   compare      compares edge, cloud, split, synergy and auto over links; writes var/NAME-SEED/compare
+  orchestrate  plays bursty traces for real and as a model; writes var/NAME-SEED/orchestrate
   study-methods  compares all ways to combine on real text; writes var/NAME-SEED/study-methods
   test         runs the tests (slow=true: also those that take minutes)
   bench        measures local training and aggregation; prints a table
@@ -73,6 +74,7 @@ main() {
       ;;
     study) study "${@:2}" ;;
     compare) compare "${@:2}" ;;
+    orchestrate) orchestrate "${@:2}" ;;
     study-methods) study_methods "${@:2}" ;;
     test) tests "${@:2}" ;;
     bench) bench "${@:2}" ;;
@@ -138,9 +140,23 @@ study() {
   stop_service
 }
 
-compare() { # federates the seeds that have no federation yet
+compare() {
   setup
   if wants_help "$@"; then exec "$PYTHON" -m clients compare --help; fi
+  federate_missing "$@"
+  start_service service.address=127.0.0.1:0 service.http=none "$@"
+  step "$PYTHON" -m clients compare "$@"
+  stop_service
+}
+
+orchestrate() {
+  setup
+  if wants_help "$@"; then exec "$PYTHON" -m clients orchestrate --help; fi
+  federate_missing "$@" seeds=1
+  step "$PYTHON" -m clients orchestrate "$@"
+}
+
+federate_missing() { # the seeds that have no federation yet, with the models they need
   local missing seed
   missing=$("$PYTHON" -m clients without-federation "$@")
   check_books "$@"
@@ -150,9 +166,6 @@ compare() { # federates the seeds that have no federation yet
     step "$PYTHON" -m clients books "$@" "seed=$seed"
     step "$PYTHON" -m server simulate "$@" "seed=$seed"
   done
-  start_service service.address=127.0.0.1:0 service.http=none "$@"
-  step "$PYTHON" -m clients compare "$@"
-  stop_service
 }
 
 study_methods() { # its own settings, unless others are named

@@ -209,6 +209,22 @@ def compare(arguments: Arguments = None) -> None:
     compare_modes(settings, Console())
 
 
+@app.command()
+def orchestrate(arguments: Arguments = None) -> None:
+    """Play bursty traces against real processes under every admission, and as a model of many sites.
+
+    In each a worker of the cloud is killed and links change (orchestrate.*). Reads books, shelves
+    and models, of which it uses copies. Writes var/NAME-SEED/orchestrate: orchestrate.md,
+    orchestrate.json, orchestrate.png.
+    """
+    settings = _settings(arguments)
+    from clients.orchestrate.verb import orchestrate as play_and_model
+    from clients.study.measure import check_books
+
+    check_books(settings)
+    play_and_model(settings, Console())
+
+
 @app.command("without-federation")
 def without_federation(arguments: Arguments = None) -> None:
     """Print the seeds of `study` and `compare` that no federation has ended for yet."""

@@ -9,6 +9,7 @@ from fl.errors import GenerationError
 from fl.generation import GenerationRequest
 from fl.openai_api.backend import ApiEvent, Extension, Model, no_such_model
 from fl.openai_api.calls import TEXT, Call
+from fl.openai_api.errors import ApiError
 from fl.wire.codec import check_request
 from server.event_queue import hand_over, joined
 from server.generation.engine import Engine, Event, Ticket
@@ -43,6 +44,8 @@ class EngineBackend:
             )
         if call.model != engine.model_name:
             raise no_such_model(call.model, self.models())
+        if call.deadline_s is not None:
+            raise ApiError("deadline_s is for the API of a site; leave it out.", param="deadline_s")
         request = GenerationRequest(
             request_id=uuid.uuid4().hex,
             site_id=SITE,

@@ -196,6 +196,7 @@ def _wish(call: Call) -> Wish:
         top_p=call.top_p,
         seed=call.seed,
         stop=call.stop,
+        deadline_s=call.deadline_s,
     )
 
 

@@ -2,8 +2,7 @@
 
 A profile is a bandwidth each way and a round-trip time. The figures are round ones of ordinary
 service, not measurements of an operator: fibre to the home; 5G in the open and at the cell's edge;
-LTE; EDGE, which is 2G; a geostationary satellite, whose 36,000 km up and down twice are 480 ms at
-the speed of light.
+LTE; a geostationary satellite, whose 36,000 km up and down twice are 480 ms at the speed of light.
 """
 
 import difflib
@@ -32,7 +31,6 @@ PROFILES: Mapping[str, Profile] = {
         Profile(name="5g-good", up_mbit_s=50, down_mbit_s=300, rtt_ms=15, jitter_ms=1),
         Profile(name="lte", up_mbit_s=10, down_mbit_s=30, rtt_ms=50, jitter_ms=3),
         Profile(name="5g-bad", up_mbit_s=2, down_mbit_s=8, rtt_ms=80, jitter_ms=8),
-        Profile(name="2g", up_mbit_s=0.1, down_mbit_s=0.2, rtt_ms=800, jitter_ms=30),
         Profile(name="satellite", up_mbit_s=3, down_mbit_s=25, rtt_ms=600, jitter_ms=5),
     )
 }

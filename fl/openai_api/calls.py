@@ -15,6 +15,7 @@ from fl.openai_api.errors import ApiError
 from fl.wire.codec import INT32_MAX, INT64_MAX, LONGEST_STOP, MOST_STOPS
 
 CHAT, TEXT = "chat", "text"
+LONGEST_DEADLINE_S = 86_400.0
 
 # Field -> the values that ask for nothing special; any other is refused.
 _NOT_DONE: dict[str, tuple[object, ...]] = {
@@ -55,9 +56,8 @@ class Call:
     stop: tuple[str, ...] = field(repr=False)
     stream: bool
     include_usage: bool
-    person: str = field(
-        default="", repr=False
-    )  # OpenAI's `user`: whom a site may know; "" for none
+    person: str = field(default="", repr=False)  # OpenAI's `user`: whom a site may know; "" for none
+    deadline_s: float | None = None  # not OpenAI's: seconds a site's request has; 0 for no bound
 
 
 def call_from_body(kind: str, body: bytes) -> Call:
@@ -91,6 +91,7 @@ def call_from_body(kind: str, body: bytes) -> Call:
         stream=stream,
         include_usage=_flag(options, "include_usage"),
         person=_text(fields.get("user") or "", "user"),
+        deadline_s=_deadline(fields),
     )
 
 
@@ -197,6 +198,12 @@ def _number(
     if not is_number or not lowest <= value <= highest:  # which NaN is not either
         raise ApiError(f"{name} must be a number from {lowest:g} to {highest:g}.", param=name)
     return float(value)
+
+
+def _deadline(fields: Mapping[str, Any]) -> float | None:
+    if fields.get("deadline_s") is None:
+        return None
+    return _number(fields, "deadline_s", default=0.0, lowest=0.0, highest=LONGEST_DEADLINE_S)
 
 
 def _whole(fields: Mapping[str, Any], name: str, *, lowest: int, highest: int) -> int | None:

@@ -40,6 +40,7 @@ def test_a_whole_chat_body() -> None:
             stream=True,
             stream_options={"include_usage": True},
             user="somebody",
+            deadline_s=1.5,
             n=1,
             presence_penalty=0.0,
             response_format={"type": "text"},
@@ -62,6 +63,7 @@ def test_a_whole_chat_body() -> None:
         stream=True,
         include_usage=True,
         person="somebody",
+        deadline_s=1.5,
     )
     assert "somebody" not in repr(call)
     assert "cake" not in repr(call)
@@ -113,6 +115,8 @@ def test_what_openai_takes_for_granted() -> None:
         ({"stop": [""]}, "stop"),
         ({"stop": ["x"] * 9}, "stop"),
         ({"stop": 3}, "stop"),
+        ({"deadline_s": -1}, "deadline_s"),
+        ({"deadline_s": "soon"}, "deadline_s"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
     ],
