@@ -211,7 +211,7 @@ def compare(arguments: Arguments = None) -> None:
 
 @app.command()
 def orchestrate(arguments: Arguments = None) -> None:
-    """Play bursty traces against real processes under every admission, and as a model of many sites.
+    """Play bursty traces against real processes under every admission, and as a model.
 
     In each a worker of the cloud is killed and links change (orchestrate.*). Reads books, shelves
     and models, of which it uses copies. Writes var/NAME-SEED/orchestrate: orchestrate.md,

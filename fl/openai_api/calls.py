@@ -56,7 +56,9 @@ class Call:
     stop: tuple[str, ...] = field(repr=False)
     stream: bool
     include_usage: bool
-    person: str = field(default="", repr=False)  # OpenAI's `user`: whom a site may know; "" for none
+    person: str = field(
+        default="", repr=False
+    )  # OpenAI's `user`: whom a site may know; "" for none
     deadline_s: float | None = None  # not OpenAI's: seconds a site's request has; 0 for no bound
 
 

@@ -16,8 +16,9 @@ from math import ceil, inf
 from fl.orchestration.admission import Admission, Verdict, Wanted
 from fl.orchestration.calendar import Calendar
 from fl.orchestration.outcomes import Outcome, Played, Sample
-from fl.orchestration.scene import Arrival, Freight, Loss, Scene
-from fl.orchestration.stations import CellLink, SiteModel, Worker
+from fl.orchestration.scene import Arrival, Freight, Scene
+from fl.orchestration.stations import CellLink, SiteModel
+from fl.orchestration.workforce import Workforce
 
 PROBES = 5  # round trips of one measurement, as in routing/link_meter.py
 
@@ -30,7 +31,6 @@ class _Request:
     enriched: bool = False
     verdict: Verdict | None = None
     over: bool = False
-    worker: str = ""  # that it was given to last
 
     @property
     def id(self) -> str:
@@ -46,14 +46,19 @@ class EventModel:
         cells = range(1 + max(scene.cell_of, default=0))
         self._links = [CellLink.unset() for _ in cells]
         self._models = [SiteModel(self._calendar, scene.edge, self._written) for _ in scene.cell_of]
-        self._workers: dict[str, Worker] = {}
+        self._workers = Workforce(
+            self._calendar,
+            admission,
+            scene.workers,
+            through=self._worker_through,
+            wanted=lambda job: not self._requests[int(job)].over,
+        )
         self._requests = [
             _Request(number=n, arrival=arrival, cell=scene.cell_of[arrival.site])
             for n, arrival in enumerate(scene.arrivals)
         ]
         self._outcomes: dict[int, Outcome] = {}
         self._rtts: dict[int, tuple[float, float]] = {}  # site -> when it saw which round trip
-        self._stranded: list[tuple[_Request, float]] = []  # no worker was left for them
         self._samples: list[Sample] = []
 
     def play(self) -> Played:
@@ -62,10 +67,10 @@ class EventModel:
         for change in scene.changes:
             at(change.at, partial(self._links[change.cell].change, change.profile))
         for name in scene.workers:
-            self._begin_worker(name)
+            self._workers.begin(name)
         for loss in scene.losses:
-            at(loss.at, partial(self._lose, loss))
-            at(loss.back_at, partial(self._back, loss.worker))
+            at(loss.at, partial(self._workers.lose, loss.worker))
+            at(loss.back_at, partial(self._workers.begin, loss.worker))
         for freight in scene.freight:
             at(freight.at, partial(self._freight, freight))
         for cell in range(len(self._links)):
@@ -166,17 +171,7 @@ class EventModel:
             link = self._links[request.cell]
             arrives = link.send_up(now, self._scene.costs.bytes_up)
             tokens = request.arrival.answer_tokens
-            self._calendar.at(arrives, partial(self._at_cloud, request, tokens))
-
-    def _at_cloud(self, request: _Request, tokens: float) -> None:
-        if request.over:
-            return
-        worker = self._admission.come(self._calendar.now, request.id, tokens)
-        if worker is None:
-            self._stranded.append((request, tokens))
-        else:
-            request.worker = worker
-            self._workers[worker].put(request.id, tokens)
+            self._calendar.at(arrives, partial(self._workers.put, request.id, tokens))
 
     def _worker_through(self, job: str) -> None:
         request, now = self._requests[int(job)], self._calendar.now
@@ -194,8 +189,7 @@ class EventModel:
         model = self._models[request.arrival.site]
         model.drop(request.id)
         model.drop(f"{request.id}/own")
-        if request.worker in self._workers:
-            self._workers[request.worker].remove(request.id)
+        self._workers.remove(request.id)
         self._end(request, in_time=False)
 
     def _end(self, request: _Request, *, in_time: bool) -> None:
@@ -231,30 +225,13 @@ class EventModel:
         link.send_up(self._calendar.now, freight.up)
         link.send_down(self._calendar.now, freight.down)
 
-    def _lose(self, loss: Loss) -> None:
-        gone = self._workers.pop(loss.worker)
-        self._admission.lose(loss.worker)
-        for job, left in gone.die().items():  # another worker goes on with what was written
-            self._at_cloud(self._requests[int(job)], left)
-
-    def _back(self, worker: str) -> None:
-        self._begin_worker(worker)
-        stranded, self._stranded = self._stranded, []
-        for request, tokens in stranded:
-            self._at_cloud(request, tokens)
-
-    def _begin_worker(self, name: str) -> None:
-        pace = self._scene.workers[name]
-        self._workers[name] = Worker(self._calendar, pace, self._worker_through)
-        self._admission.worker(name, pace)
-
     def _sample(self) -> None:
         now = self._calendar.now
         self._samples.append(
             Sample(
                 at=now,
-                at_workers=sum(len(worker) for worker in self._workers.values()),
-                workers_up=len(self._workers),
+                at_workers=self._workers.requests,
+                workers_up=self._workers.up,
                 bytes_up=sum(link.bytes_up for link in self._links),
                 bytes_down=sum(link.bytes_down for link in self._links),
             )

@@ -57,8 +57,8 @@ def test_every_admission_for_real_and_as_a_model(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said_before_anything_starts() -> None:
     settings = load()
+    more = replace(settings, orchestrate=replace(settings.orchestrate, sites=99))
     with pytest.raises(SettingsError, match="only 8 sites are federated"):
-        more = replace(settings.orchestrate, sites=99)
-        orchestrate(replace(settings, orchestrate=more), Console())
+        orchestrate(more, Console())
     with pytest.raises(FederationError, match="simulate"):
         orchestrate(replace(settings, seed=987654), Console())

@@ -23,6 +23,7 @@ from clients.learning.local_training import train
 from clients.writing import Line, Writer, Written
 from fl.adapter import Adapter, digest, initial_adapter
 from fl.errors import AdapterError, BaseModelError, GenerationError
+from fl.orchestration.turn_server import Turn
 from fl.settings import Settings
 from tests.clients.learning.sites import drawn_records, moved, tiny_settings
 
@@ -380,3 +381,19 @@ def test_a_model_that_cannot_be_loaded_is_told_to_who_waits(tmp_path: Path) -> N
     with pytest.raises(BaseModelError):
         owner.loaded.result()
     owner.close(wait_s=10)
+
+
+def test_a_larger_model_is_emulated_and_every_turn_is_told(settings: Settings) -> None:
+    owner = ModelOwner(lambda: edge_model(settings), least_step_s=0.02)
+    turns: list[Turn] = []
+    owner.on_turn = turns.append
+    owner.start()
+    try:
+        model = owner.loaded.result()
+        adapter = initial_adapter(model.spec, model.base.layers, seed=1)
+        written = asked(owner, adapter).result()
+        [turn] = turns
+        assert (turn.steps, turn.tokens) == (len(written.nats), len(written.nats))
+        assert turn.seconds >= 0.02 * (turn.steps - 1)
+    finally:
+        owner.close(wait_s=10)

@@ -1,11 +1,13 @@
 """What the meter says of an emulated link, through the real cloud service."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from clients.asking.cloud_channel import CloudChannel
-from clients.routing.link_meter import PROBE_BYTES, measure_link
+from clients.routing.link_meter import PROBE_BYTES, LinkMeter, measure_link
+from clients.routing.threshold import LinkState
 from fl.errors import GenerationError
 from fl.link.profiles import Profile
 from fl.link.relay import Relay
@@ -44,3 +46,19 @@ def test_probes_are_bounded_and_a_cloud_that_is_away_is_said(address: str) -> No
         with pytest.raises(GenerationError) as away:
             measure_link(channel, "elm")
         assert away.value.status == "UNAVAILABLE"
+
+
+def test_a_round_trip_that_somebody_saw_counts_until_it_is_old() -> None:
+    now = 100.0
+    state = LinkState(rtt_s=0.01, up_bytes_s=1e6, down_bytes_s=1e6, running=0, waiting=0)
+    meter = LinkMeter(lambda: state, fresh_s=2.0, clock=lambda: now)
+    meter.saw(0.5)
+    assert meter.recent_rtt_s is None  # nothing has been measured yet
+    meter.look()
+    assert meter.state(wait_s=10.0) == state
+    assert meter.recent_rtt_s == 0.01
+    now = 103.0
+    assert meter.recent_rtt_s is None
+    meter.saw(0.5)
+    assert meter.recent_rtt_s == 0.5
+    assert meter.state(wait_s=0.0) == replace(state, rtt_s=0.5)

@@ -118,3 +118,14 @@ def test_a_lost_workers_requests_find_another() -> None:
     assert admission.come(0.2, "a", 10) == "v"
     assert admission.workers == {"v": 1}
     assert admission.come(0.2, "unannounced", 10) == "v"
+
+
+def test_a_round_trip_that_was_just_seen_counts_but_not_for_who_looks_at_first_links() -> None:
+    slower = opened()
+    slower.round_trip("cell", 0.5)
+    assert slower.expect(0.0, wanted(), "w").total == pytest.approx(1.0)  # 0.4 more
+    slower.round_trip("unknown", 9.0)  # nothing is known of its bandwidth
+    assert slower.admit(0.0, wanted(deadline_s=1.01)).place == "cloud"
+    first = opened("compute")
+    first.round_trip("cell", 0.5)
+    assert first.expect(0.0, wanted(), "w").total == pytest.approx(0.6)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any, cast
 
 import pytest
@@ -278,3 +279,17 @@ def test_a_swap_drops_no_stream(
     ]
     assert told[0][0] != told[1][0]
     assert engine.load == IDLE  # nothing is kept of the old one
+
+
+def test_a_larger_model_is_emulated_by_its_steps(model: LanguageModel) -> None:
+    settings = replace(SETTINGS.engine, least_step_ms=20, least_row_ms=5)
+    engine, inbox = EmbeddedEngine(model, settings, SETTINGS.service), Inbox()
+    try:
+        began = perf_counter()
+        engine.submit(wanted("tea?", 5), inbox.events.put)
+        _, reply = inbox.end()
+        assert reply.completion_tokens > 1
+        # Its first token needs no waiting, each later one a step of 25 ms.
+        assert perf_counter() - began >= 0.025 * (reply.completion_tokens - 1)
+    finally:
+        engine.close()

@@ -1,5 +1,7 @@
 """The cloud's book, by a clock of the test's."""
 
+from dataclasses import replace
+
 import pytest
 
 from fl.generation import Reply
@@ -138,3 +140,25 @@ def test_the_newest_advert_counts() -> None:
     assert advert.link.rtt_s == pytest.approx(0.3)
     # 0.6 s of writing, 0.3 s of way, 0.1 s of bytes each way.
     assert book.admit(announced("a", deadline_s=9.0)).expected_s == pytest.approx(1.1)
+
+
+def test_the_round_trip_of_a_question_counts_for_it() -> None:
+    clock = Clock()
+    book = book_of(clock)
+    link = LinkSpeed(rtt_s=0.1, up_bytes_s=1e6, down_bytes_s=1e6)
+    advert = Advert(
+        site_id="elm",
+        cell="elm",
+        cores=2,
+        memory_mb=100,
+        waiting=0,
+        step_s=0.01,
+        row_s=0.01,
+        link=link,
+        federation="",
+        release=0,
+    )
+    book.advertise(advert)
+    assert book.admit(announced("quick")).place == "cloud"  # 0.6 s and 0.1 s of 1 s
+    book.release("quick")
+    assert book.admit(replace(announced("slow"), rtt_s=0.6)).place == "shed"
