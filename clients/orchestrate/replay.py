@@ -67,11 +67,13 @@ def replay(deployed: Deployed, scene: Scene, shorts: Sequence[Sequence[str]]) ->
     return found
 
 
-def quiet_requests(deployed: Deployed, shorts: Sequence[Sequence[str]], many: int) -> None:
+def quiet_requests(
+    deployed: Deployed, shorts: Sequence[Sequence[str]], many: int, *, mode: str = "synergy"
+) -> None:
     """Ask some at every site, one after the other, without a deadline; nobody else is there."""
     for client, prompts in zip(deployed.clients, shorts, strict=True):
         for short in prompts[:many]:
-            for _ in client.ask(short, mode="synergy", deadline_s=0):
+            for _ in client.ask(short, mode=mode, deadline_s=0):
                 pass
 
 

@@ -36,7 +36,7 @@ from fl.site import Site
 from fl.site_list import federated_sites
 
 FOLDER, PICTURE = "orchestrate", "orchestrate.png"
-WARM_UP, QUIET = 2, 3  # requests a site: the first, not counted; alone, to calibrate on
+WARM_UP, QUIET = 2, 3  # requests a site: in each mode, not counted; alone, to calibrate on
 LOADS, DEADLINES = (0.25, 1.0, 2.0), (0.5, 0.75, 1.0, 2.0)  # times those of the settings
 LOSING_SECONDS, LOSING_SEEDS = 600.0, 2  # of each of these, shorter than the large ones
 
@@ -83,7 +83,8 @@ def _really(
     shorts = [_shorts(settings, site) for site in sites]
     played = []
     with deployed(settings, sites, cells_of(its.sites, its.cells), admission=admission) as here:
-        quiet_requests(here, shorts, WARM_UP)
+        for mode in ("edge", "synergy"):
+            quiet_requests(here, shorts, WARM_UP, mode=mode)
         before = len(requests_of(here))
         quiet_requests(here, shorts, QUIET)
         quiet = requests_of(here)[before:]

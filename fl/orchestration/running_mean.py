@@ -4,10 +4,10 @@ LEAST_WEIGHT = 0.1  # of the newest number, once there were many
 
 
 class RunningMean:
-    """The mean of a belief and all numbers so far; after a few, newer ones count more."""
+    """A belief until there is a number; then the mean of all, of which newer ones count more."""
 
     def __init__(self, belief: float) -> None:
-        self.value, self._known = belief, 1
+        self.value, self._known = belief, 0
 
     def add(self, number: float) -> None:
         """One more."""

@@ -5,12 +5,13 @@ import pytest
 from fl.orchestration.running_mean import RunningMean
 
 
-def test_at_first_it_is_the_plain_mean_of_belief_and_numbers() -> None:
+def test_a_belief_stands_until_there_are_numbers_and_then_their_plain_mean() -> None:
     mean = RunningMean(60.0)
+    assert mean.value == 60.0
     mean.add(40.0)
-    assert mean.value == pytest.approx(50.0)
-    mean.add(20.0)
     assert mean.value == pytest.approx(40.0)
+    mean.add(20.0)
+    assert mean.value == pytest.approx(30.0)
 
 
 def test_later_it_follows_what_changes() -> None:
