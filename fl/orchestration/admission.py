@@ -13,12 +13,12 @@ was when it was first seen, idle; one sees only the link and takes the workers a
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-from math import inf, isinf
+from dataclasses import dataclass
+from math import inf
 
-from fl.link.line import Line
 from fl.link.speed import LinkSpeed
 from fl.orchestration.batch_server import BatchServer, Pace
+from fl.orchestration.reservations import Link
 
 POLICIES = ("joint", "compute", "network", "none")
 
@@ -55,29 +55,17 @@ class Expected:
     up: float
     cloud: float
     down: float
+    breaks_a_promise: bool = False  # somebody who was promised before would be late for it
 
     @property
     def total(self) -> float:
         return self.ready + self.up + self.cloud + self.down
 
-
-@dataclass
-class _Link:
-    """A link's promises, each way."""
-
-    first: LinkSpeed  # as it was when it was first seen
-    up: Line = field(default_factory=lambda: Line(bytes_per_s=0, delay_s=0))
-    down: Line = field(default_factory=lambda: Line(bytes_per_s=0, delay_s=0))
-    now: LinkSpeed = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.change(self.first)
-
-    def change(self, speed: LinkSpeed) -> None:
-        self.now = speed
-        for line, bytes_s in ((self.up, speed.up_bytes_s), (self.down, speed.down_bytes_s)):
-            bound = 0.0 if isinf(bytes_s) else bytes_s
-            line.change(bytes_per_s=bound, delay_s=speed.rtt_s / 2)
+    def short_of(self, in_time: float) -> str:
+        """What there is too little of: where it would be late, that which takes longer."""
+        if self.total <= in_time:
+            return "compute"
+        return "link" if self.up + self.down > self.cloud else "compute"
 
 
 class Admission:
@@ -87,8 +75,9 @@ class Admission:
         """`slack` is the share of a deadline that is kept for what nobody foresees."""
         self._policy, self._slack = policy, slack
         self._workers: dict[str, BatchServer] = {}
-        self._links: dict[str, _Link] = {}
+        self._links: dict[str, Link] = {}
         self._at: dict[str, str] = {}  # request -> worker
+        self._over: dict[str, str] = {}  # request -> the link that it crosses
         self._due: dict[str, float] = {}  # when a request must be through at its worker
 
     @property
@@ -113,28 +102,33 @@ class Admission:
 
     def link(self, name: str, speed: LinkSpeed) -> None:
         """A link as it is now."""
-        self._links.setdefault(name, _Link(first=speed)).change(speed)
+        if name in self._links:
+            self._links[name].change(speed)
+        else:
+            self._links[name] = Link(speed)
 
     def round_trip(self, name: str, rtt_s: float) -> None:
         """A known link's round trip is another one now."""
-        if (link := self._links.get(name)) is not None:
-            link.change(replace(link.now, rtt_s=rtt_s))
+        if name in self._links:
+            self._links[name].round_trip(rtt_s)
 
     def admit(self, now: float, wanted: Wanted) -> Verdict:
         """Promise a request its place, or say that there is none for it."""
         in_time = self.in_time(wanted.deadline_s)
         expected = {name: self.expect(now, wanted, name) for name in self._workers}
-        fits = {
-            name: one
+        fits = [
+            name
             for name, one in expected.items()
-            if self._policy == "none"
-            or (one.total <= in_time and self._keeps_promises(now, wanted, name))
-        }
+            if self._policy == "none" or (one.total <= in_time and not one.breaks_a_promise)
+        ]
         if fits:
-            worker = min(fits, key=lambda name: fits[name].total)
-            self._promise(now, wanted, worker, due=now + in_time - fits[worker].down)
-            return Verdict(place="cloud", worker=worker, expected_s=fits[worker].total)
-        short_of = _short_of(min(expected.values(), key=lambda one: one.total, default=None))
+            # Who may come is a matter of the policy; everyone is sent where least is to be done.
+            worker = min(fits, key=lambda name: self._workers[name].expect(now, wanted.tokens))
+            self._promise(now, wanted, worker, expected[worker], due=now + in_time)
+            total = expected[worker].total
+            return Verdict(place="cloud", worker=worker, expected_s=total)
+        best = min(expected.values(), key=lambda one: one.total, default=None)
+        short_of = "compute" if best is None else best.short_of(in_time)
         if wanted.own_s <= in_time:
             return Verdict(place="edge", expected_s=wanted.own_s, short_of=short_of)
         return Verdict(place="shed", short_of=short_of)
@@ -170,47 +164,70 @@ class Admission:
         """A request is through, or given up: what was promised to it is free."""
         worker = self._at.pop(request_id, None)
         self._due.pop(request_id, None)
+        if (link := self._links.get(self._over.pop(request_id, ""))) is not None:
+            link.free(request_id)
         if worker is not None:
             self._workers[worker].remove(now, request_id)
 
     def expect(self, now: float, wanted: Wanted, worker: str) -> Expected:
         """What a request would take at this worker, as far as this policy sees."""
-        link = self._links.get(wanted.link)
+        link, server = self._links.get(wanted.link), self._workers[worker]
+        leaves = now + wanted.ready_s
+        sees_links = self._policy in ("joint", "network")
         up = down = 0.0
-        if link is not None and self._policy in ("joint", "network"):
-            leaves = now + wanted.ready_s
-            up = link.up.expect(leaves, wanted.bytes_up) - leaves
-            back = leaves + up
-            down = link.down.expect(back, wanted.bytes_down) - back
-        elif link is not None:
-            up = _idle(link.first.rtt_s, link.first.up_bytes_s, wanted.bytes_up)
-            down = _idle(link.first.rtt_s, link.first.down_bytes_s, wanted.bytes_down)
-        server = self._workers[worker]
-        idle = self._policy == "network"
-        cloud = (BatchServer(server.pace) if idle else server).expect(now, wanted.tokens)
-        return Expected(ready=wanted.ready_s, up=up, cloud=cloud, down=down)
+        if link is not None:
+            first = link.first
+            up = (
+                link.up.expect(leaves, wanted.bytes_up)
+                if sees_links
+                else _idle(first.rtt_s, first.up_bytes_s, wanted.bytes_up)
+            )
+        arrives = leaves + up
+        through, breaks = self._cloud(now, wanted, server, arrives)
+        if link is not None:
+            down = (
+                link.down.expect(through, wanted.bytes_down)
+                if sees_links
+                else _idle(first.rtt_s, first.down_bytes_s, wanted.bytes_down)
+            )
+        return Expected(
+            ready=wanted.ready_s,
+            up=up,
+            cloud=through - arrives,
+            down=down,
+            breaks_a_promise=breaks,
+        )
 
-    def _keeps_promises(self, now: float, wanted: Wanted, worker: str) -> bool:
-        """Would those that run there still be through when they must be?"""
+    def _cloud(
+        self, now: float, wanted: Wanted, server: BatchServer, arrives: float
+    ) -> tuple[float, bool]:
+        """When it would be through at a worker, and whether somebody else would then miss his."""
         if self._policy == "network":
-            return True
-        later = self._workers[worker].expect_others(now, wanted.tokens)
-        return all(now + seconds <= self._due.get(job, inf) for job, seconds in later.items())
+            return arrives + wanted.tokens * server.pace.token_s(1), False
+        if self._policy == "none":
+            return arrives + server.expect(now, wanted.tokens), False
+        through = server.foresee(now, wanted.request_id, wanted.tokens, comes_at=arrives)
+        mine = through.pop(wanted.request_id)
+        late = any(when > self._due.get(job, inf) for job, when in through.items())
+        return mine, late
 
-    def _promise(self, now: float, wanted: Wanted, worker: str, *, due: float) -> None:
-        self._due[wanted.request_id] = due
-        self._workers[worker].put(now, wanted.request_id, wanted.tokens, coming=True)
-        self._at[wanted.request_id] = worker
+    def _promise(
+        self, now: float, wanted: Wanted, worker: str, expected: Expected, *, due: float
+    ) -> None:
+        name, leaves = wanted.request_id, now + expected.ready
+        arrives = leaves + expected.up
+        self._due[name] = due - expected.down
+        self._workers[worker].put(now, name, wanted.tokens, comes_at=arrives)
+        self._at[name] = worker
         if (link := self._links.get(wanted.link)) is not None:
-            link.up.arrival(now, wanted.bytes_up)
-            link.down.arrival(now, wanted.bytes_down)
-
-
-def _short_of(expected: Expected | None) -> str:
-    """Which of the two takes longer."""
-    if expected is None:
-        return "compute"
-    return "link" if expected.up + expected.down > expected.cloud else "compute"
+            self._over[name] = wanted.link
+            link.promise(
+                name,
+                leaves=leaves,
+                up=wanted.bytes_up,
+                answered=arrives + expected.cloud,
+                down=wanted.bytes_down,
+            )
 
 
 def _idle(rtt_s: float, bytes_s: float, size: float) -> float:

@@ -9,6 +9,9 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
+
+_NOTHING = 1e-9  # of a token: what is left of one that is through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class BatchServer:
         self.pace = pace
         self._running: dict[str, float] = {}  # tokens still to write
         self._waiting: deque[tuple[str, float]] = deque()
-        self._coming: set[str] = set()  # have a place, and do not write yet
+        self._coming: dict[str, float] = {}  # have a place and do not write yet: when they will
         self._at = 0.0
 
     def __len__(self) -> int:
@@ -54,23 +57,23 @@ class BatchServer:
         self._advance(now)
         return {**self._running, **dict(self._waiting)}
 
-    def put(self, now: float, job: str, tokens: float, *, coming: bool = False) -> None:
-        """A request comes; `coming` keeps its place until `begin`."""
+    def put(self, now: float, job: str, tokens: float, *, comes_at: float | None = None) -> None:
+        """A request comes; one that `comes_at` a later time keeps its place until `begin`."""
         self._advance(now)
         self._waiting.append((job, tokens))
-        if coming:
-            self._coming.add(job)
+        if comes_at is not None:
+            self._coming[job] = comes_at
         self._fill()
 
     def begin(self, now: float, job: str) -> None:
         """A request that was coming is here."""
         self._advance(now)
-        self._coming.discard(job)
+        self._coming.pop(job, None)
 
     def remove(self, now: float, job: str) -> bool:
         """A request goes, through or not; False where it is not here."""
         self._advance(now)
-        self._coming.discard(job)
+        self._coming.pop(job, None)
         if self._running.pop(job, None) is not None:
             self._fill()
             return True
@@ -93,19 +96,31 @@ class BatchServer:
             return self._alone(tokens, self._running.values())
         return self._behind(tokens)
 
-    def expect_others(self, now: float, tokens: float) -> dict[str, float]:
-        """Seconds until each that runs would be through if a request of so many tokens came now.
+    def foresee(self, now: float, job: str, tokens: float, *, comes_at: float) -> dict[str, float]:
+        """When each would be through if this one had its place from now on and came at that time.
 
-        Those that wait lose nothing by one that comes behind them.
+        Who should have come before now is taken to come now.
         """
         self._advance(now)
-        if len(self._running) >= self.pace.rows:
-            return {}
-        left = [*self._running.values(), tokens]
-        return {
-            job: self.pace.step_s * mine + self.pace.row_s * sum(min(one, mine) for one in left)
-            for job, mine in self._running.items()
-        }
+        left = {**self._running, **dict(self._waiting), job: tokens}
+        starts = {one: max(now, at) for one, at in self._coming.items()} | {job: comes_at}
+        line = list(left)  # who runs, who waits, and this one behind them
+        rows, line = line[: self.pace.rows], line[self.pace.rows :]
+        at, through = now, dict[str, float]()
+        while rows:
+            writing = [one for one in rows if starts.get(one, now) <= at]
+            token_s = self.pace.token_s(len(writing))
+            ends = at + token_s * min((left[one] for one in writing), default=inf)
+            until = min(ends, *(starts[one] for one in rows if starts.get(one, now) > at), inf)
+            for one in writing:
+                left[one] -= (until - at) / token_s
+            at = until
+            for one in [one for one in writing if left[one] <= _NOTHING]:
+                through[one] = at
+                rows.remove(one)
+                if line:
+                    rows.append(line.pop(0))
+        return through
 
     def _alone(self, tokens: float, others: Iterable[float]) -> float:
         """It starts at once; each other one slows it down for as long as it is there."""

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from fl.link.speed import LinkSpeed
-from fl.orchestration.admission import Admission, Verdict, Wanted
+from fl.orchestration.admission import POLICIES, Admission, Verdict, Wanted
 from fl.orchestration.batch_server import Pace
 
 PACE = Pace(step_s=0.01, row_s=0.01, rows=4)  # 20 ms a token alone, 30 ms each of two
@@ -74,8 +74,11 @@ def test_nobody_is_let_in_at_the_cost_of_a_promise() -> None:
     assert admission.admit(0.0, wanted("first", deadline_s=0.61)).place == "cloud"
     # It has until 0.61 - 0.15 at its worker, and with another one beside it 10 x 30 ms from when
     # it gets there: that is after 0.25 s, so 0.55 s.
+    assert admission.admit(0.0, wanted("second", deadline_s=9.0)) == Verdict(
+        place="shed", short_of="compute"
+    )
     admission.come(0.25, "first", 10)
-    assert admission.admit(0.25, wanted("second", deadline_s=9.0)).place == "shed"
+    assert admission.admit(0.25, wanted("second", deadline_s=9.0)).place == "cloud"  # behind it
     assert opened("network").admit(0.0, wanted("second", deadline_s=9.0)).place == "cloud"
 
 
@@ -85,9 +88,9 @@ def test_promised_bytes_take_the_link() -> None:
     admission.link("cell", LinkSpeed(rtt_s=0.1, up_bytes_s=100, down_bytes_s=2000))
     admission.admit(0.0, wanted("a", deadline_s=99.0))  # 1 s on the line
     after = admission.expect(0.0, wanted("b"), "w")
-    # It leaves at 0.1 s, behind the other one's, and takes 1 s itself.
+    # Both leave at 0.1 s: it goes behind the other one, and takes 1 s itself.
     assert before.up == pytest.approx(0.15)
-    assert after.up == pytest.approx(0.05 + (1.0 - 0.1) + 1.0)
+    assert after.up == pytest.approx(0.05 + 1.0 + 1.0)
 
 
 def test_the_poorer_ways_see_one_half_each() -> None:
@@ -96,10 +99,28 @@ def test_the_poorer_ways_see_one_half_each() -> None:
         admission = opened(policy)
         admission.link("cell", slow)  # it was better when it was first seen
         assert admission.expect(0.0, wanted(), "w").up == pytest.approx(up)
-    for policy, cloud in (("joint", 0.3), ("network", 0.2), ("compute", 0.3)):
+    # Behind the other one on the link it comes 0.1 s later, and has 5 of its tokens with it.
+    for policy, cloud in (("joint", 0.25), ("network", 0.2), ("compute", 0.3)):
         admission = opened(policy)
         admission.admit(0.0, wanted("other", deadline_s=9.0))
         assert admission.expect(0.0, wanted(), "w").cloud == pytest.approx(cloud)
+
+
+def test_what_is_not_used_frees_the_link() -> None:
+    admission = opened()
+    before = admission.expect(0.0, wanted("b"), "w")
+    for _ in range(3):
+        admission.admit(0.0, wanted("a", deadline_s=9.0))
+        admission.end(0.0, "a")
+    assert admission.expect(0.0, wanted("b"), "w") == before
+
+
+def test_everyone_is_placed_alike_whatever_the_policy_sees() -> None:
+    for policy in POLICIES:
+        admission = opened(policy)
+        admission.worker("v", PACE)
+        placed = [admission.admit(0.0, wanted(str(n), deadline_s=99.0)).worker for n in range(4)]
+        assert placed == ["w", "v", "w", "v"]
 
 
 def test_without_admission_everybody_is_sent_to_the_quickest() -> None:

@@ -21,7 +21,10 @@ def test_two_slow_each_other_down_only_while_both_are_there() -> None:
     # 10 together at 20 ms, then 10 alone at 15 ms.
     assert server.expect(0.0, 20) == pytest.approx(0.35)
     # The first one: 4 together, then 6 alone.
-    assert server.expect_others(0.0, 4) == {"first": pytest.approx(0.08 + 0.09)}
+    assert server.foresee(0.0, "new", 4, comes_at=0.0) == {
+        "new": pytest.approx(0.08),
+        "first": pytest.approx(0.08 + 0.09),
+    }
 
 
 def test_a_third_waits_for_a_row() -> None:
@@ -30,7 +33,12 @@ def test_a_third_waits_for_a_row() -> None:
     server.put(0.0, "long", 15)
     # The short one is through after 5 x 20 ms; then 10 tokens beside the long one's other 10.
     assert server.expect(0.0, 10) == pytest.approx(0.10 + 0.20)
-    assert server.expect_others(0.0, 10) == {}  # nobody who runs loses by one who waits
+    # The long one shares its steps with either, so it loses by one who waits, too.
+    assert server.foresee(0.0, "new", 10, comes_at=0.0) == {
+        "short": pytest.approx(0.10),
+        "new": pytest.approx(0.30),
+        "long": pytest.approx(0.30),
+    }
     server.put(0.0, "third", 10)
     assert server.waiting == 1
     when, job = server.next_through() or (0.0, "")
@@ -42,7 +50,7 @@ def test_a_third_waits_for_a_row() -> None:
 
 def test_who_is_coming_keeps_a_place_and_writes_nothing() -> None:
     server = BatchServer(PACE)
-    server.put(0.0, "coming", 10, coming=True)
+    server.put(0.0, "coming", 10, comes_at=0.2)
     server.put(0.0, "here", 10)
     server.remove(0.15, "here")  # it was alone: 10 x 15 ms
     server.begin(0.15, "coming")
@@ -69,6 +77,7 @@ def test_what_is_expected_happens_when_nobody_else_comes(
     for number, amount in enumerate(tokens):
         server.put(0.0, str(number), amount)
     expected = server.expect(0.0, last)
+    foreseen = server.foresee(0.0, "last", last, comes_at=0.0)
     server.put(0.0, "last", last)
     through = {}
     while (found := server.next_through()) is not None:
@@ -77,3 +86,19 @@ def test_what_is_expected_happens_when_nobody_else_comes(
         server.remove(when, job)
     assert through["last"] == pytest.approx(expected)
     assert len(through) == len(tokens) + 1
+    assert foreseen == {job: pytest.approx(when) for job, when in through.items()}
+
+
+def test_what_is_foreseen_knows_when_others_come() -> None:
+    server = BatchServer(PACE)  # 10 ms a step and 5 ms a row
+    server.put(0.0, "here", 10)
+    server.put(0.0, "coming", 10, comes_at=0.075)
+    # "here" writes 5 tokens alone by 0.075, then both at 20 ms: through at 0.175; the other has 5
+    # left and is alone until the new one comes at 0.205, with 3 left: 0.265; it has 7 left then.
+    assert server.foresee(0.0, "new", 10, comes_at=0.205) == {
+        "here": pytest.approx(0.175),
+        "coming": pytest.approx(0.265),
+        "new": pytest.approx(0.265 + 7 * 0.015),
+    }
+    # Who should have come by now is taken to come now.
+    assert server.foresee(1.0, "new", 1, comes_at=9.0)["coming"] == pytest.approx(1.15)
