@@ -152,7 +152,7 @@ def answer_by(asked: Asked) -> Generator[Event, None, None]:
         outcome = "cancelled"
         raise
     finally:
-        steps.leave_place()
+        steps.leave_place(answered=figures is not None and figures.outcome in ("stop", "length"))
         asked.on_trace(
             Trace(
                 request_id=asked.request_id,

@@ -57,12 +57,15 @@ class AskingSteps:
         asked = self._asked
         if asked.wants_place and asked.placing is not None:
             self._place = asked.placing.begin(
-                self._generating.cloud_id, started=asked.started, deadline_s=asked.deadline_s
+                self._generating.cloud_id,
+                started=asked.started,
+                deadline_s=asked.deadline_s,
+                drafts=self.mode == "auto",
             )
 
-    def leave_place(self) -> None:
-        """The request has ended; a place that it did not use is free again."""
-        if self._place is not None and not self._used_place:
+    def leave_place(self, *, answered: bool) -> None:
+        """The request has ended; a place where it was not answered is free again."""
+        if self._place is not None and not (self._used_place and answered):
             self._place.give_back()
 
     def look_ahead(self, *, refuse: bool) -> None:
@@ -85,6 +88,8 @@ class AskingSteps:
         """Tell who decides for auto what became of it."""
         if self._chooser is not None:
             self._chooser.learn(answered)
+        elif self._place is not None and self._asked.placing is not None:
+            self._asked.placing.learn(answered)
 
     def _profile(self, taken: Taken) -> str:
         """The card: what the place knows now, and what it keeps of the person who asks."""
@@ -117,7 +122,7 @@ class AskingSteps:
     def _route(self, taken: Taken) -> str:
         """edge, cloud, split or synergy."""
         if taken.mode == "synergy":
-            return "edge" if self._at_the_site() else "synergy"
+            return "edge" if self._at_the_site(taken) else "synergy"
         if taken.mode != "auto":
             return taken.mode
         draft: OwnAnswer | None = taken.slot("draft")
@@ -128,15 +133,15 @@ class AskingSteps:
             raise self._why_none
         if self._chooser.keeps(draft.written):
             return "edge"
-        return "edge" if self._at_the_site(has_answer=True) else "synergy"
+        return "edge" if self._at_the_site(taken, has_answer=True) else "synergy"
 
-    def _at_the_site(self, *, has_answer: bool = False) -> bool:
+    def _at_the_site(self, taken: Taken, *, has_answer: bool = False) -> bool:
         """Is it answered here for want of time? Raises GenerationError (RESOURCE_EXHAUSTED) where
         it is shed.
         """
         if self._place is None:
             return False
-        verdict = self._place.verdict()
+        verdict = self._place.verdict(within_s=taken.deadline.left())
         if verdict.place == "shed" and not has_answer:
             raise GenerationError(
                 f"Nobody can answer within the deadline: there is too little {verdict.short_of}. "

@@ -55,6 +55,11 @@ class OwnPace:
             enriched, answer = self._enriched.value, self._answer.value
             return self._server.expect_both(self._clock(), enriched, answer)
 
+    def answer_s(self) -> float:
+        """Seconds until a prompt that is enriched now is answered, here."""
+        with self._lock:
+            return self._server.expect(self._clock(), self._answer.value)
+
     def turn_over(self, turn: Turn) -> None:
         """The model has written a turn, whoever's texts they were."""
         with self._lock:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
+from clients.asking.ask import Answered
 from clients.asking.cloud_channel import CloudChannel
 from clients.routing.threshold import LinkState, Usual
 from fl.errors import GenerationError
@@ -66,6 +67,18 @@ class LinkMeter:
         if self._at is None and thread is not None:
             thread.join(wait_s)
         return self._state
+
+    def hear(self, answered: Answered) -> None:
+        """What became of a request: what asking the cloud takes, or that it cannot be reached."""
+        if answered.error is not None and answered.error.status == "UNAVAILABLE":
+            self.lost()
+        elif answered.reply is not None and answered.mode in ("cloud", "synergy"):
+            reply = answered.reply
+            self.learn(
+                bytes_up=answered.bytes_up,
+                bytes_down=answered.bytes_down,
+                cloud_s=reply.prefill_seconds + reply.decode_seconds,
+            )
 
     def saw(self, rtt_s: float) -> None:
         """Tell how long a short message there and back took just now."""

@@ -40,12 +40,4 @@ class Router:
 
     def learn(self, answered: Answered) -> None:
         """What became of a request: what asking the cloud takes, or that it cannot be reached."""
-        if answered.error is not None and answered.error.status == "UNAVAILABLE":
-            self._meter.lost()
-        elif answered.reply is not None and answered.mode in ("cloud", "synergy"):
-            reply = answered.reply
-            self._meter.learn(
-                bytes_up=answered.bytes_up,
-                bytes_down=answered.bytes_down,
-                cloud_s=reply.prefill_seconds + reply.decode_seconds,
-            )
+        self._meter.hear(answered)

@@ -113,18 +113,22 @@ class EventModel:
             self._decided(request, self._admission.admit(self._calendar.now, wanted), asked_at=now)
 
         self._calendar.at(arrives, decide)
-        patience_s = max(0.0, self._admission.in_time(scene.deadline_s) - own_s)
-        self._calendar.at(now + patience_s, partial(self._no_word, request))
         self._calendar.at(now + scene.deadline_s, partial(self._give_up, request))
 
     def _no_word(self, request: _Request) -> None:
-        """The site waits for a verdict as long as it can, and until its prompt is enriched."""
+        """The site has waited for a verdict as long as its own answer could be in time."""
         if request.verdict is None and not request.over:
-            if request.enriched:
-                self._settle(request, Verdict(place="edge", short_of="link"))
-            else:
-                again = self._models[request.arrival.site].ends_at
-                self._calendar.at(again, partial(self._no_word, request))
+            self._settle(request, Verdict(place="edge", short_of="link"))
+
+    def _patience(self, request: _Request) -> float:
+        """Until when it waits, once its prompt is enriched."""
+        now, scene = self._calendar.now, self._scene
+        answer_s = self._models[request.arrival.site].believed.expect(
+            now, scene.costs.answer_tokens
+        )
+        in_time = request.arrival.at + self._admission.in_time(scene.deadline_s)
+        fits = now + answer_s <= in_time
+        return in_time - answer_s if fits else request.arrival.at + scene.deadline_s
 
     def _decided(self, request: _Request, verdict: Verdict, *, asked_at: float) -> None:
         link = self._links[request.cell]
@@ -152,6 +156,7 @@ class EventModel:
             self._calendar.at(self._now_and_overhead(), partial(self._answered, request))
         else:
             request.enriched = True
+            self._calendar.at(self._patience(request), partial(self._no_word, request))
             self._go_on(request)
 
     def _go_on(self, request: _Request) -> None:

@@ -62,7 +62,7 @@ def test_the_question_says_what_the_request_will_take() -> None:
     desk = Desk(CLOUD)
     desk.may.set()
     place = placing(desk).begin("one", started=perf_counter(), deadline_s=60.0)
-    assert place.verdict() == CLOUD
+    assert place.verdict(within_s=60.0) == CLOUD
     [question] = desk.questions
     assert (question.site_id, question.cell, question.request_id) == ("elm", "valley", "one")
     assert (question.bytes_up, question.bytes_down) == (300.0, 900.0)
@@ -76,7 +76,9 @@ def test_the_question_says_what_the_request_will_take() -> None:
 def test_who_hears_too_late_goes_on_and_gives_the_place_back() -> None:
     desk = Desk(CLOUD)
     place = placing(desk).begin("one", started=perf_counter(), deadline_s=0.1)
-    assert place.verdict() == AT_THE_SITE  # its own answer could hardly be in time as it is
+    assert (
+        place.verdict(within_s=60.0) == AT_THE_SITE
+    )  # its own answer could hardly be in time as it is
     assert desk.released == []
     desk.may.set()
     assert desk.was_released.wait(10)
@@ -90,7 +92,7 @@ def test_a_place_that_is_not_needed_is_given_back_once_it_is_known() -> None:
     desk.may.set()
     assert desk.was_released.wait(10)
     known = placing(desk).begin("two", started=perf_counter(), deadline_s=60.0)
-    assert known.verdict() == CLOUD
+    assert known.verdict(within_s=60.0) == CLOUD
     known.give_back()
     assert desk.released == [("elm", "one"), ("elm", "two")]
 
@@ -99,6 +101,23 @@ def test_a_cloud_that_is_away_leaves_the_request_at_the_site() -> None:
     desk = Desk(GenerationError("away", status="UNAVAILABLE"))
     desk.may.set()
     place = placing(desk).begin("one", started=perf_counter(), deadline_s=60.0)
-    assert place.verdict() == AT_THE_SITE
+    assert place.verdict(within_s=60.0) == AT_THE_SITE
     place.give_back()
     assert desk.released == []
+
+
+def test_it_waits_no_longer_than_its_step_lasts_and_then_answers_by_itself() -> None:
+    desk = Desk(CLOUD)
+    began = perf_counter()
+    place = placing(desk).begin("one", started=began, deadline_s=3600.0)
+    assert place.verdict(within_s=0.05) == AT_THE_SITE
+    assert perf_counter() - began < 60  # not for the hour that it has
+
+
+def test_one_that_writes_its_own_answer_first_is_ready_after_that() -> None:
+    desk = Desk(CLOUD)
+    desk.may.set()
+    place = placing(desk).begin("one", started=perf_counter(), deadline_s=60.0, drafts=True)
+    assert place.verdict(within_s=60.0) == CLOUD
+    [question] = desk.questions
+    assert question.ready_s == question.own_s == pytest.approx(0.228)

@@ -58,10 +58,10 @@ def test_a_deadline_too_short_for_the_way_is_met_at_the_site() -> None:
 
 def test_who_hears_nothing_in_time_answers_by_itself() -> None:
     jammed = replace(ONE, freight=(Freight(at=9.9, cell=0, up=3_000_000, down=0),))  # 8 s of line
-    (outcome,) = EventModel(jammed, Admission(slack=0.0)).play().outcomes
-    # Own answer: 60 tokens, 0.3 s, so it waits for 1.7 s.
+    (outcome,) = EventModel(jammed, Admission(slack=0.1)).play().outcomes
+    # Its own answer takes 0.2 s and shall be there after 1.8 s, so it waits for 1.6 s.
     assert (outcome.place, outcome.in_time) == ("edge", True)
-    assert outcome.seconds == pytest.approx(1.7 + 0.2)
+    assert outcome.seconds == pytest.approx(1.6 + 0.2)
 
 
 def test_a_worker_that_dies_loses_nothing() -> None:
