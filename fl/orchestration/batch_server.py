@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
-_NOTHING = 1e-9  # of a token: what is left of one that is through
+_NOTHING = 1e-6  # of a token: what is left of one that is through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,20 +103,22 @@ class BatchServer:
         """
         self._advance(now)
         left = {**self._running, **dict(self._waiting), job: tokens}
-        starts = {one: max(now, at) for one, at in self._coming.items()} | {job: comes_at}
+        # Reckoned from now on: a clock's large numbers leave no room for the small steps.
+        starts = {one: max(0.0, at - now) for one, at in self._coming.items()}
+        starts[job] = max(0.0, comes_at - now)
         line = list(left)  # who runs, who waits, and this one behind them
         rows, line = line[: self.pace.rows], line[self.pace.rows :]
-        at, through = now, dict[str, float]()
+        at, through = 0.0, dict[str, float]()
         while rows:
-            writing = [one for one in rows if starts.get(one, now) <= at]
+            writing = [one for one in rows if starts.get(one, 0.0) <= at]
             token_s = self.pace.token_s(len(writing))
             ends = at + token_s * min((left[one] for one in writing), default=inf)
-            until = min(ends, *(starts[one] for one in rows if starts.get(one, now) > at), inf)
+            until = min(ends, *(starts[one] for one in rows if starts.get(one, 0.0) > at), inf)
             for one in writing:
                 left[one] -= (until - at) / token_s
             at = until
             for one in [one for one in writing if left[one] <= _NOTHING]:
-                through[one] = at
+                through[one] = now + at
                 rows.remove(one)
                 if line:
                     rows.append(line.pop(0))

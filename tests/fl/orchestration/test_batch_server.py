@@ -65,6 +65,13 @@ def test_who_is_through_keeps_its_row_until_it_is_taken_out() -> None:
     assert server.waiting == 1
 
 
+def test_a_clock_that_has_run_for_years_does_not_stop_it() -> None:
+    server = BatchServer(Pace(step_s=0.002, row_s=0.0003, rows=16))
+    server.put(1e8 + 0.1, "coming", 53.99999, comes_at=1e8 + 0.123456789)
+    foreseen = server.foresee(1e8 + 0.2, "new", 41.23456, comes_at=1e8 + 0.21)
+    assert foreseen.keys() == {"coming", "new"}
+
+
 @given(
     rows=st.integers(1, 4),
     tokens=st.lists(st.integers(1, 40), min_size=1, max_size=12),
