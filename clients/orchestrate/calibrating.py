@@ -8,6 +8,7 @@ from clients.ledger.entry import Entry
 from clients.ledger.journal import entries, ledger_file
 from clients.orchestrate.deployment import Deployed
 from clients.orchestrate.staging import Calibration
+from fl.link.profiles import profile
 from fl.orchestration.batch_server import Pace
 from fl.orchestration.outcomes import Sample
 from fl.orchestration.scene import Costs
@@ -25,7 +26,9 @@ def measured(
     say is the overhead. `samples` of each replay show how long the killed worker was away.
     """
     shown = deployed.desk.show()
-    sites, workers = [site.advert for site in shown.sites], shown.workers
+    sites = [site.advert for site in shown.sites]
+    workers = [worker for worker in shown.workers if worker.step_s > 0]
+    rtt_s = profile(deployed.settings.orchestrate.links[0]).rtt_ms / 1000
     edge = Pace(
         step_s=statistics.fmean(one.step_s for one in sites),
         row_s=statistics.fmean(one.row_s for one in sites),
@@ -49,7 +52,7 @@ def measured(
             bytes_up=statistics.fmean(one.bytes_up for one in at_cloud),
             bytes_down=statistics.fmean(one.bytes_down for one in at_cloud),
             talk_bytes=TALK_BYTES,
-            overhead_s=overhead_s(quiet, edge, worker),
+            overhead_s=overhead_s(quiet, edge, worker, rtt_s=rtt_s),
         ),
         enriched_tokens=enriched,
         answer_tokens=answers,
@@ -63,12 +66,13 @@ def requests_of(deployed: Deployed) -> list[Entry]:
     return list(chain.from_iterable(entries(ledger_file(deployed.settings, one)) for one in ids))
 
 
-def overhead_s(quiet: Sequence[Entry], edge: Pace, worker: Pace) -> float:
-    """Seconds that lone requests took beyond writing, median; never below 0."""
+def overhead_s(quiet: Sequence[Entry], edge: Pace, worker: Pace, *, rtt_s: float) -> float:
+    """Seconds that lone requests took beyond writing and the way, median; never below 0."""
     beyond = [
         one.total_seconds
         - one.enriched_tokens * edge.token_s(1)
         - one.completion_tokens * worker.token_s(1)
+        - rtt_s
         for one in quiet
     ]
     return max(0.0, statistics.median(beyond))

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 
 from clients.asking.cloud_channel import CloudChannel
@@ -18,7 +18,7 @@ from clients.edge_service.asking_client import AskingClient, living_service
 from clients.orchestrate.staging import ADVERT_S, MEASURE_S
 from clients.orchestration.cloud_desk import CloudDesk
 from fl import durable
-from fl.errors import FederationError
+from fl.errors import FederationError, GenerationError
 from fl.link.profiles import profile
 from fl.link.relay import Relay
 from fl.process_group import ProcessGroup, children, end_orphans
@@ -42,12 +42,22 @@ class Deployed:
 
     def wait_until_all_work(self) -> None:
         """Until every worker of the cloud is up. Raises FederationError where one stays away."""
-        _until(lambda: all(one.alive for one in self.desk.show().workers), "cloud", self.group)
+
+        def all_work() -> bool:
+            with suppress(GenerationError):  # it is asked again
+                return all(one.alive for one in self.desk.show().workers)
+            return False
+
+        _until(all_work, "cloud", self.group)
 
     def kill_a_worker(self) -> None:
         """SIGKILL one of the cloud's worker processes, which all run."""
-        worker, *_ = children(self.group.pid("cloud"), "--tethered")
-        os.kill(worker, signal.SIGKILL)
+        found = children(self.group.pid("cloud"), "--tethered")
+        if not found:
+            raise FederationError(
+                f"No worker of the cloud was there to be killed: {self.group.last_words('cloud')}"
+            )
+        os.kill(found[0], signal.SIGKILL)
 
 
 @contextmanager
@@ -61,6 +71,7 @@ def deployed(
     """All processes for the block. Raises FederationError where one does not become ready."""
     world, its = _world(settings, sites), settings.orchestrate
     with ExitStack() as closing:
+        closing.callback(shutil.rmtree, world.var_dir, ignore_errors=True)
         logs = settings.var_dir / "logs" / "orchestrate"
         shutil.rmtree(logs, ignore_errors=True)
         group = closing.enter_context(
@@ -88,7 +99,7 @@ def deployed(
 
 
 def _world(settings: Settings, sites: Sequence[Site]) -> Settings:
-    """A fresh folder with copies of these sites; models are linked, keys are the same."""
+    """A fresh folder with copies of what these sites serve with; models are linked."""
     folder = settings.run_dir / WORLD
     end_orphans(replace(settings, var=str(folder)).run_dir / "processes")  # of one that was killed
     shutil.rmtree(folder, ignore_errors=True)
@@ -100,11 +111,10 @@ def _world(settings: Settings, sites: Sequence[Site]) -> Settings:
                 f"{source} holds no shelf: the sites must have been federated. "
                 "Run ./run.sh simulate, with the same settings."
             )
-        shutil.copytree(
-            source,
-            world.run_dir / "sites" / site.id,
-            ignore=shutil.ignore_patterns("flower", "processes", "edge.json", "ledger.jsonl"),
-        )
+        copy = world.run_dir / "sites" / site.id
+        shutil.copytree(source / "shelf", copy / "shelf")  # nobody's texts, nobody's profiles
+        with suppress(FileNotFoundError):  # a place that says nothing of itself
+            shutil.copyfile(source / "place.json", copy / "place.json")
     if (models := settings.var_dir / "foundation").is_dir():
         (folder / models.name).symlink_to(models.resolve())
     return world
@@ -138,7 +148,7 @@ def _of_a_site(world: Settings, site_id: str, *, cloud: str, cell: str) -> Setti
     return replace(
         world,
         threads=1,
-        site=replace(world.site, id=site_id, cloud=cloud),
+        site=replace(world.site, id=site_id, cloud=cloud, keys=""),
         edge=replace(
             world.edge, address="127.0.0.1:0", http="none", hosts=[], least_step_ms=its.edge_step_ms
         ),
@@ -153,7 +163,8 @@ def _of_a_site(world: Settings, site_id: str, *, cloud: str, cell: str) -> Setti
 def _start(group: ProcessGroup, name: str, verb: tuple[str, str], settings: Settings) -> None:
     file = group.folder / f"{name}.json"
     durable.publish(file, json.dumps(asdict(settings), indent=1).encode(), mode=0o600)
-    environment = {**os.environ, "NETGPT_HOME": str(home()), "OMP_NUM_THREADS": "1"}
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_KEYS")}
+    environment |= {"NETGPT_HOME": str(home()), "OMP_NUM_THREADS": "1"}
     group.start(name, [sys.executable, "-m", *verb, f"config={file}"], environment)
 
 

@@ -4,10 +4,11 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from clients.edge_service.asking_codec import Ended
 from clients.orchestrate.deployment import Deployed
-from fl.errors import GenerationError
+from fl.errors import GenerationError, NetGPTError
 from fl.link.profiles import profile
 from fl.orchestration.outcomes import Outcome, Played, Sample
 from fl.orchestration.scene import Arrival, Change, Loss, Scene
@@ -22,7 +23,7 @@ def replay(deployed: Deployed, scene: Scene, shorts: Sequence[Sequence[str]]) ->
 
     Links begin as the scene says, and are the first ones again when it is over.
     """
-    found = Played()
+    found, wrong = Played(), list[NetGPTError]()
     began, ended = time.monotonic(), threading.Event()
 
     def wait_for(at: float) -> None:
@@ -30,12 +31,19 @@ def replay(deployed: Deployed, scene: Scene, shorts: Sequence[Sequence[str]]) ->
 
     def ask(number: int, arrival: Arrival) -> Outcome:
         prompts = shorts[arrival.site]
-        outcome, status = _asked(deployed, scene, arrival, prompts[number % len(prompts)])
+        short = prompts[number % len(prompts)]
+        outcome, status = _asked(deployed, scene, arrival, short, began=began)
         if not outcome.in_time and outcome.place != "shed" and status not in (*LATE, ""):
             found.lost.append(status)
         return outcome
 
     def happenings() -> None:
+        try:
+            happen()
+        except NetGPTError as error:  # told when the trace has been played
+            wrong.append(error)
+
+    def happen() -> None:
         due: list[Change | Loss] = [*scene.changes, *scene.losses]
         due.sort(key=lambda one: one.at)
         for one in due:
@@ -48,7 +56,8 @@ def replay(deployed: Deployed, scene: Scene, shorts: Sequence[Sequence[str]]) ->
 
     def watch() -> None:
         while not ended.wait(0.5):
-            found.samples.append(_sample(deployed, time.monotonic() - began))
+            with suppress(GenerationError):  # a moment without a sample
+                found.samples.append(_sample(deployed, time.monotonic() - began))
 
     helpers = [threading.Thread(target=one, daemon=True) for one in (happenings, watch)]
     for helper in helpers:
@@ -64,6 +73,8 @@ def replay(deployed: Deployed, scene: Scene, shorts: Sequence[Sequence[str]]) ->
         relay.change(profile(_first_link(scene, cell)))
     for helper in helpers:
         helper.join()
+    if wrong:
+        raise wrong[0]
     return found
 
 
@@ -81,8 +92,11 @@ def _first_link(scene: Scene, cell: int) -> str:
     return next(change.profile for change in scene.changes if change.cell == cell)
 
 
-def _asked(deployed: Deployed, scene: Scene, arrival: Arrival, short: str) -> tuple[Outcome, str]:
-    began, place, status = time.monotonic(), "", ""
+def _asked(
+    deployed: Deployed, scene: Scene, arrival: Arrival, short: str, *, began: float
+) -> tuple[Outcome, str]:
+    """What became of it, and the status of a failure; its seconds count from when it was due."""
+    place, status = "", ""
     try:
         for event in deployed.clients[arrival.site].ask(
             short, mode="synergy", deadline_s=scene.deadline_s
@@ -92,13 +106,14 @@ def _asked(deployed: Deployed, scene: Scene, arrival: Arrival, short: str) -> tu
     except GenerationError as error:
         status = error.status
         place = "shed" if status == SHED else place
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - began - arrival.at
+    ended = place in ("edge", "cloud") and not status
     return Outcome(
         at=arrival.at,
         site=arrival.site,
         place=place,
         seconds=seconds,
-        in_time=not status and seconds <= scene.deadline_s,
+        in_time=ended and seconds <= scene.deadline_s,
     ), status
 
 

@@ -38,17 +38,18 @@ class Losing:
 
     load: float  # times the settings' request rates
     deadline_s: float
-    missed: dict[str, float]  # by admission
+    missed: dict[str, tuple[float, ...]]  # share by admission, for each seed
 
     @property
     def best_other(self) -> str:
         """The other way that misses the least."""
-        return min(ADMISSIONS[1:], key=lambda name: self.missed[name])
+        return min(ADMISSIONS[1:], key=lambda name: sum(self.missed[name]))
 
     @property
-    def gain(self) -> float:
-        """Share of requests by which joint misses fewer; below 0 where it loses."""
-        return self.missed[self.best_other] - self.missed["joint"]
+    def gain(self) -> Spread:
+        """Share of requests by which joint misses fewer, paired; below 0 where it loses."""
+        pairs = zip(self.missed[self.best_other], self.missed["joint"], strict=True)
+        return spread([theirs - ours for theirs, ours in pairs])
 
 
 @dataclass(frozen=True, kw_only=True)

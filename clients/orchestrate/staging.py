@@ -1,7 +1,6 @@
 """The scenes of the verb `orchestrate`: drawn from its settings and a seed."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fl.orchestration.batch_server import Pace
@@ -19,6 +18,7 @@ from fl.settings import OrchestrateSettings, Settings
 # Of the sites that are played for real, whose traces are short: seconds between two adverts, and
 # for which a measurement of a link stands.
 ADVERT_S, MEASURE_S = 1, 2
+LARGE_LINK = 10  # times as long a link stays what it is in the large scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def large_scene(settings: Settings, found: Calibration, seed: int) -> Scene:
             answer_tokens=found.answer_tokens,
             rng=rng,
         ),
-        changes=_changes(its, large.cells, large.seconds, 60 * its.link_s, rng),
+        changes=_changes(its, large.cells, large.seconds, LARGE_LINK * its.link_s, rng),
         losses=(Loss(at=killed_at, worker="worker-0", back_at=killed_at + found.back_s),),
         freight=tuple(
             Freight(at=number * large.round_s, cell=cell, up=share, down=share)
@@ -139,8 +139,3 @@ def _changes(
 
 def _workers(many: int, found: Calibration) -> dict[str, Pace]:
     return {f"worker-{number}": found.worker for number in range(many)}
-
-
-def requests_in(scenes: Sequence[Scene]) -> int:
-    """Of all of them."""
-    return sum(len(scene.arrivals) for scene in scenes)

@@ -10,7 +10,7 @@ from rich.console import Console
 from clients.ledger.journal import ledger_file
 from clients.orchestrate.results import ADMISSIONS
 from clients.orchestrate.verb import orchestrate
-from fl.errors import FederationError, SettingsError
+from fl.errors import BookError, SettingsError
 from fl.settings import load
 from tests.tiny_models import make_tiny_cloud
 from tests.walks.test_update_walk import federate
@@ -60,5 +60,5 @@ def test_what_is_missing_is_said_before_anything_starts() -> None:
     more = replace(settings, orchestrate=replace(settings.orchestrate, sites=99))
     with pytest.raises(SettingsError, match="only 8 sites are federated"):
         orchestrate(more, Console())
-    with pytest.raises(FederationError, match="simulate"):
+    with pytest.raises(BookError, match="run ./run.sh books"):
         orchestrate(replace(settings, seed=987654), Console())
