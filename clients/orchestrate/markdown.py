@@ -85,6 +85,8 @@ PLACES = ("cloud", "edge", "shed")
 
 
 def _verdict(trials: Sequence[Trial]) -> str:
+    if len(of(trials, "joint")) < 2:
+        return "One trace says nothing of chance: orchestrate.seeds sets how many are played."
     lines = []
     for other in ADMISSIONS[1:]:
         gain = fewer(trials, other)

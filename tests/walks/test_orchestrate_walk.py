@@ -60,5 +60,5 @@ def test_what_is_missing_is_said_before_anything_starts() -> None:
     more = replace(settings, orchestrate=replace(settings.orchestrate, sites=99))
     with pytest.raises(SettingsError, match="only 8 sites are federated"):
         orchestrate(more, Console())
-    with pytest.raises(BookError, match="run ./run.sh books"):
+    with pytest.raises(BookError, match=r"run \./run\.sh books"):
         orchestrate(replace(settings, seed=987654), Console())
