@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
 
+from fl.errors import GenerationError
 from fl.generation import Reply
 from fl.link.speed import LinkSpeed
 from fl.orchestration.admission import Admission, Verdict, Wanted
@@ -17,6 +18,8 @@ from fl.orchestration.occupancy import Occupancy, Stay
 from fl.orchestration.pace_meter import PaceMeter
 from fl.orchestration.running_mean import RunningMean
 from fl.settings import Settings
+
+FORGOTTEN_S = 600.0  # age of an advert whose site is forgotten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,7 @@ class _Run:
 
     worker: str
     stay: Stay
+    written: int  # tokens of the answer that another worker wrote before
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Book:
             step_s=its.step_ms / 1000, row_s=its.row_ms / 1000, rows=settings.engine.batch
         )
         self._workers: dict[str, _Worker] = {}
+        self._meters: dict[str, PaceMeter] = {}  # also of those that are away and may come back
         self._runs: dict[str, _Run] = {}
         self._adverts: dict[str, tuple[float, Advert]] = {}
         self._tokens = RunningMean(0.75 * settings.asking.answer_tokens)  # of an answer
@@ -103,15 +108,29 @@ class Book:
     def advertise(self, advert: Advert) -> None:
         """A site's newest advert."""
         with self._lock:
-            self._adverts[advert.site_id] = (self._clock(), advert)
+            now = self._clock()
+            for old in [one for one, (at, _) in self._adverts.items() if at < now - FORGOTTEN_S]:
+                del self._adverts[old]
+            self._adverts[advert.site_id] = (now, advert)
             if advert.link is not None:
                 self._admission.link(advert.cell, advert.link)
 
     def admit(self, announced: Announced) -> Verdict:
-        """Promise a request its place, or say that there is none for it."""
+        """Promise a request its place, or say that there is none for it.
+
+        Who asks again gives back what was promised before. Raises GenerationError
+        (INVALID_ARGUMENT) for one that is being answered.
+        """
         with self._lock:
             now = self._clock()
             self._lapse(now)
+            if announced.request_id in self._runs:
+                raise GenerationError(
+                    "Refused: expected a request that is not being answered already.",
+                    status="INVALID_ARGUMENT",
+                )
+            self._lapses.pop(announced.request_id, None)
+            self._admission.end(now, announced.request_id)
             if announced.rtt_s is not None:
                 self._admission.round_trip(announced.cell, announced.rtt_s)
             verdict = self._admission.admit(
@@ -139,20 +158,21 @@ class Book:
             if request_id not in self._runs:
                 self._admission.end(self._clock(), request_id)
 
-    def come(self, request_id: str, among: Collection[str]) -> str | None:
+    def come(self, request_id: str, among: Collection[str], *, written: int = 0) -> str | None:
         """A request is here, announced or not: its worker of `among`; None where that is empty.
 
-        It may come again, to another worker, where its own has gone.
+        It may come again, to another worker, where its own has gone and had `written` some tokens.
         """
         with self._lock:
             now = self._clock()
             self._take_on(among)
             self._lapses.pop(request_id, None)
             self._leave(now, request_id)
-            name = self._admission.come(now, request_id, self._tokens.value, among=among)
+            tokens = max(1.0, self._tokens.value - written)
+            name = self._admission.come(now, request_id, tokens, among=among)
             if name is not None:
                 stay = self._workers[name].requests.enter(now)
-                self._runs[request_id] = _Run(name, stay)
+                self._runs[request_id] = _Run(name, stay, written)
             return name
 
     def end(self, request_id: str, reply: Reply | None) -> None:
@@ -161,18 +181,23 @@ class Book:
             now = self._clock()
             self._admission.end(now, request_id)
             left = self._leave(now, request_id)
-            if reply is None or left is None:
-                return
+            if reply is None or left is None or reply.finish_reason not in ("stop", "length"):
+                return  # of one that was broken off nothing can be learned
             run, together = left
             worker = self._workers[run.worker]
             worker.meter.learn(
-                tokens=reply.completion_tokens,
+                tokens=reply.completion_tokens - run.written,
                 seconds=reply.prefill_seconds + reply.decode_seconds,
-                together=together,
+                together=min(together, self._belief.rows),  # others of them waited
             )
             self._admission.worker(run.worker, worker.meter.pace)
             if reply.completion_tokens:
                 self._tokens.add(reply.completion_tokens)
+
+    @property
+    def belief(self) -> Pace:
+        """What is thought of a worker that has written nothing yet."""
+        return self._belief
 
     def adverts(self) -> list[tuple[float, Advert]]:
         """Every site's newest advert and its age in seconds, by name."""
@@ -191,8 +216,9 @@ class Book:
 
     def _take_on(self, names: Collection[str]) -> None:
         for name in sorted(set(names) - self._workers.keys()):
-            self._workers[name] = _Worker(PaceMeter(self._belief))
-            self._admission.worker(name, self._belief)
+            meter = self._meters.setdefault(name, PaceMeter(self._belief))
+            self._workers[name] = _Worker(meter)
+            self._admission.worker(name, meter.pace)
 
     def _leave(self, now: float, request_id: str) -> tuple[_Run, float] | None:
         """Where a request was, and with how many others on average; None where it was nowhere."""

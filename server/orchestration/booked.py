@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from server.generation.engine import Deliver, Engine, Event, Load, Ticket
 from server.generation.workers.placing import WorkerState
@@ -49,7 +48,7 @@ class Booked:
         """As the engine does, and the book knows how long it takes."""
         name = named(request.site_id, request.request_id)
         if self.pool is None:
-            self.book.come(name, (HERE,))
+            self.book.come(name, (HERE,), written=len(request.written))
 
         def noted(event: Event) -> None:
             if not isinstance(event, TextPiece):
@@ -58,7 +57,7 @@ class Booked:
 
         try:
             return self.engine.submit(request, noted)
-        except GenerationError:
+        except BaseException:
             self.book.end(name, None)
             raise
 
@@ -87,7 +86,11 @@ class BookPlace:
     def __call__(self, request: GenerationRequest, workers: Sequence[WorkerState]) -> WorkerState:
         """See server/generation/workers/placing.py."""
         by_name = {worker.name: worker for worker in workers}
-        name = self.book.come(named(request.site_id, request.request_id), by_name.keys())
+        name = self.book.come(
+            named(request.site_id, request.request_id),
+            by_name.keys(),
+            written=len(request.written),
+        )
         assert name is not None, "there is at least one worker"
         return by_name[name]
 

@@ -14,6 +14,8 @@ from server.orchestration.book import Advert, Announced, Book, named
 from server.orchestration.booked import Booked
 
 LONGEST_NAME = 128  # characters
+MOST = 1e12  # of any amount: bytes, megabytes, seconds
+LONGEST_DEADLINE_S = 86_400.0
 
 _PLACES = {"cloud": pb.PLACE_CLOUD, "edge": pb.PLACE_EDGE, "shed": pb.PLACE_SHED}
 
@@ -32,7 +34,9 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
             its = request.link
             _check_amounts(its.rtt_s, its.up_bytes_s, its.down_bytes_s)
             link = LinkSpeed(
-                rtt_s=its.rtt_s, up_bytes_s=its.up_bytes_s, down_bytes_s=its.down_bytes_s
+                rtt_s=its.rtt_s,
+                up_bytes_s=its.up_bytes_s or math.inf,
+                down_bytes_s=its.down_bytes_s or math.inf,
             )
         _check_amounts(
             request.step_s, request.row_s, request.waiting, request.cores, request.memory_mb
@@ -54,11 +58,12 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         return pb.AdvertTaken()
 
     async def Admit(self, request: pb.AdmitRequest, context: Any) -> pb.AdmitResponse:
-        _check_names(request.site_id, request.cell, request.request_id)
+        _check_names(request.cell)
+        _check_ids(request.site_id, request.request_id)
         own_s = request.own_s if request.HasField("own_s") else math.inf
         _check_amounts(request.bytes_up, request.bytes_down, request.ready_s, request.rtt_s)
-        if not (0 < request.deadline_s < math.inf and own_s >= 0):
-            raise _refused("deadline_s is above 0 and own_s not below it")
+        if not (0 < request.deadline_s <= LONGEST_DEADLINE_S and own_s >= 0):
+            raise _refused("deadline_s above 0 and at most a day, and own_s not below 0")
         if self.engine is None:
             raise GenerationError(
                 "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
@@ -85,6 +90,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         )
 
     async def Release(self, request: pb.ReleaseRequest, context: Any) -> pb.ReleaseResponse:
+        _check_ids(request.site_id, request.request_id)
         self._book.release(named(request.site_id, request.request_id))
         return pb.ReleaseResponse()
 
@@ -109,6 +115,7 @@ def _workers(book: Book, states: Sequence[WorkerState]) -> list[pb.WorkerShown]:
     shown = []
     for state in states:
         worker = known.get(state.name)  # none before its first request, and while it is away
+        pace = worker.pace if worker else book.belief
         shown.append(
             pb.WorkerShown(
                 name=state.name,
@@ -117,8 +124,8 @@ def _workers(book: Book, states: Sequence[WorkerState]) -> list[pb.WorkerShown]:
                 waiting=state.waiting,
                 restarts=state.restarts,
                 promised=worker.promised if worker else 0,
-                step_s=worker.pace.step_s if worker else 0.0,
-                row_s=worker.pace.row_s if worker else 0.0,
+                step_s=pace.step_s,
+                row_s=pace.row_s,
             )
         )
     return shown
@@ -136,7 +143,11 @@ def _advert(advert: Advert) -> pb.SiteAdvert:
         row_s=advert.row_s,
         link=None
         if link is None
-        else pb.Link(rtt_s=link.rtt_s, up_bytes_s=link.up_bytes_s, down_bytes_s=link.down_bytes_s),
+        else pb.Link(
+            rtt_s=link.rtt_s,
+            up_bytes_s=_or_no_bound(link.up_bytes_s),
+            down_bytes_s=_or_no_bound(link.down_bytes_s),
+        ),
         federation=advert.federation,
         release_number=advert.release,
     )
@@ -149,9 +160,20 @@ def _check_names(*names: str) -> None:
             raise _refused(f"a name is one word of at most {LONGEST_NAME} characters")
 
 
+def _check_ids(*names: str) -> None:
+    """Names that together make one in the book: they must not run into each other."""
+    _check_names(*names)
+    if not all(names) or any("/" in name for name in names):
+        raise _refused("a site and a request with names, without a slash")
+
+
+def _or_no_bound(bytes_s: float) -> float:
+    return 0.0 if math.isinf(bytes_s) else bytes_s  # as the .proto says it
+
+
 def _check_amounts(*amounts: float) -> None:
-    if not all(0 <= amount < math.inf for amount in amounts):
-        raise _refused("amounts are finite and not below 0")
+    if not all(0 <= amount <= MOST for amount in amounts):
+        raise _refused(f"amounts from 0 to {MOST:g}")
 
 
 def _refused(expected: str) -> GenerationError:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from fl.errors import GenerationError
 from fl.generation import Reply
 from fl.link.speed import LinkSpeed
 from fl.settings import load
@@ -20,6 +21,18 @@ SETTINGS = load(
 
 
 HERE = ["here"]
+ADVERT = Advert(
+    site_id="elm",
+    cell="elm",
+    cores=2,
+    memory_mb=100,
+    waiting=0,
+    step_s=0.01,
+    row_s=0.01,
+    link=LinkSpeed(rtt_s=0.1, up_bytes_s=1e6, down_bytes_s=1e6),
+    federation="",
+    release=0,
+)
 
 
 class Clock:
@@ -145,20 +158,63 @@ def test_the_newest_advert_counts() -> None:
 def test_the_round_trip_of_a_question_counts_for_it() -> None:
     clock = Clock()
     book = book_of(clock)
-    link = LinkSpeed(rtt_s=0.1, up_bytes_s=1e6, down_bytes_s=1e6)
-    advert = Advert(
-        site_id="elm",
-        cell="elm",
-        cores=2,
-        memory_mb=100,
-        waiting=0,
-        step_s=0.01,
-        row_s=0.01,
-        link=link,
-        federation="",
-        release=0,
-    )
-    book.advertise(advert)
+    book.advertise(ADVERT)
     assert book.admit(announced("quick")).place == "cloud"  # 0.6 s and 0.1 s of 1 s
     book.release("quick")
     assert book.admit(replace(announced("slow"), rtt_s=0.6)).place == "shed"
+
+
+def test_who_was_broken_off_teaches_nothing_though_it_had_written() -> None:
+    clock = Clock()
+    book = book_of(clock)
+    before = book.admit(announced("before", deadline_s=60.0)).expected_s
+    book.release("before")
+    book.come("late", HERE)
+    clock.now += 9.0
+    book.end("late", replace(reply(3, 9.0), finish_reason="cancelled"))
+    assert book.admit(announced("after", deadline_s=60.0)).expected_s == pytest.approx(before)
+
+
+def test_a_worker_is_as_quick_as_what_it_wrote_itself() -> None:
+    clock = Clock()
+    book = book_of(clock)
+    for number in range(300):
+        book.come(str(number), HERE, written=30)
+        clock.now += 5.0
+        book.end(str(number), reply(40, 5.0))  # ten of them, in 5 s
+    assert book.workers()[0].pace.token_s(1) == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_worker_that_was_away_for_a_moment_is_as_quick_as_before() -> None:
+    clock = Clock()
+    book = book_of(clock)
+    for number in range(300):
+        book.come(str(number), HERE)
+        clock.now += 5.0
+        book.end(str(number), reply(10, 5.0))
+    pace = book.workers()[0].pace
+    book.staff([])
+    book.staff(HERE)
+    assert book.workers()[0].pace == pace
+
+
+def test_who_asks_again_has_one_place_and_who_is_being_answered_asks_for_none() -> None:
+    book = book_of(Clock())
+    for _ in range(3):
+        assert book.admit(announced("a")).place == "cloud"
+    assert book.workers()[0].promised == 1
+    book.come("a", HERE)
+    with pytest.raises(GenerationError) as refused:
+        book.admit(announced("a"))
+    assert refused.value.status == "INVALID_ARGUMENT"
+    book.end("a", None)
+    assert book.workers()[0].promised == 0
+
+
+def test_a_site_that_is_silent_for_long_is_forgotten() -> None:
+    clock = Clock()
+    book = book_of(clock)
+    book.advertise(replace(ADVERT, site_id="gone"))
+    clock.now += 601.0
+    book.advertise(ADVERT)
+    assert [advert.site_id for _, advert in book.adverts()] == ["elm"]
