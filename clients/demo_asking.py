@@ -30,7 +30,9 @@ Event = Leaving | TextPiece | Answered | Ended
 class Asker(Protocol):
     """A site that can be asked."""
 
-    def ask(self, short: str, *, mode: str, person: str) -> Iterator[Event]:
+    def ask(
+        self, short: str, *, mode: str, person: str, deadline_s: float | None
+    ) -> Iterator[Event]:
         """Leaving, pieces, and an end; raises GenerationError where site or cloud fail."""
 
 
@@ -68,7 +70,12 @@ def ask_and_show(
                     asker = alone.at(site)
             console.print(Text(f"\n  at {site.place}", style="bold"))
             for number, short in enumerate(prompts):
-                events = asker.ask(short, mode=settings.mode, person=person)
+                events = asker.ask(
+                    short,
+                    mode=settings.mode,
+                    person=person,
+                    deadline_s=settings.orchestration.deadline_s or None,
+                )
                 _show(console, events, with_card=number == 0)
 
 

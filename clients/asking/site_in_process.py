@@ -1,6 +1,7 @@
 """A site's part of the corridor in this process, where no edge service runs."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
@@ -89,11 +90,13 @@ class SiteInProcess:
         mode: str | None = None,
         person: str = "",
         card: str | None = None,
+        deadline_s: float | None = None,
         wish: Wish = Wish(),  # noqa: B008 - frozen
     ) -> Iterator[Event]:
         """Ask at the site it is at, in the settings' mode and under its live card unless told.
 
-        `person` has a profile there, else raises GenerationError; "" is nobody.
+        `person` has a profile there, else raises GenerationError; "" is nobody. A deadline bounds
+        the request; here nobody asks the cloud for a place.
         """
         settings, site = self._settings, self._site
         assert site is not None
@@ -135,7 +138,7 @@ class SiteInProcess:
             settings=settings,
             site_id=site.id,
             started=started,
-            wish=wish,
+            wish=wish if deadline_s is None else replace(wish, deadline_s=deadline_s),
             hidden=lambda: theirs.hidden,
             router=self._chooser,
             record=record,
