@@ -18,6 +18,8 @@ from fl.orchestration.pace_meter import PaceMeter
 from fl.orchestration.running_mean import RunningMean
 from fl.settings import Settings
 
+_WHOLE = ("stop", "length")  # how an answer ends that nobody broke off
+
 
 @dataclass(frozen=True, kw_only=True)
 class Advert:
@@ -65,6 +67,7 @@ class _Run:
 
     worker: str
     stay: Stay
+    written: int  # tokens of its answer that others wrote before
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,11 @@ class Book:
             if request_id not in self._runs:
                 self._admission.end(self._clock(), request_id)
 
-    def come(self, request_id: str, among: Collection[str]) -> str | None:
+    def come(self, request_id: str, among: Collection[str], *, written: int = 0) -> str | None:
         """A request is here, announced or not: its worker of `among`; None where that is empty.
 
-        It may come again, to another worker, where its own has gone.
+        It may come again, to another worker, where its own has gone; `written` tokens of its answer
+        are there already then.
         """
         with self._lock:
             now = self._clock()
@@ -152,23 +156,26 @@ class Book:
             name = self._admission.come(now, request_id, self._tokens.value, among=among)
             if name is not None:
                 stay = self._workers[name].requests.enter(now)
-                self._runs[request_id] = _Run(name, stay)
+                self._runs[request_id] = _Run(name, stay, written)
             return name
 
     def end(self, request_id: str, reply: Reply | None) -> None:
-        """A request has left its worker; `reply` where it was answered."""
+        """A request has left its worker; `reply` where it was answered.
+
+        An answer that was broken off says neither how long answers are nor how long they take.
+        """
         with self._lock:
             now = self._clock()
             self._admission.end(now, request_id)
             left = self._leave(now, request_id)
-            if reply is None or left is None:
+            if reply is None or reply.finish_reason not in _WHOLE or left is None:
                 return
             run, together = left
             worker = self._workers[run.worker]
             worker.meter.learn(
-                tokens=reply.completion_tokens,
+                tokens=reply.completion_tokens - run.written,  # the seconds are of this worker
                 seconds=reply.prefill_seconds + reply.decode_seconds,
-                together=together,
+                together=min(together, self._belief.rows),  # others wait in the worker's own line
             )
             self._admission.worker(run.worker, worker.meter.pace)
             if reply.completion_tokens:

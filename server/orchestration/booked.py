@@ -49,7 +49,7 @@ class Booked:
         """As the engine does, and the book knows how long it takes."""
         name = named(request.site_id, request.request_id)
         if self.pool is None:
-            self.book.come(name, (HERE,))
+            self.book.come(name, (HERE,), written=len(request.written))
 
         def noted(event: Event) -> None:
             if not isinstance(event, TextPiece):
@@ -87,7 +87,11 @@ class BookPlace:
     def __call__(self, request: GenerationRequest, workers: Sequence[WorkerState]) -> WorkerState:
         """See server/generation/workers/placing.py."""
         by_name = {worker.name: worker for worker in workers}
-        name = self.book.come(named(request.site_id, request.request_id), by_name.keys())
+        name = self.book.come(
+            named(request.site_id, request.request_id),
+            by_name.keys(),
+            written=len(request.written),
+        )
         assert name is not None, "there is at least one worker"
         return by_name[name]
 

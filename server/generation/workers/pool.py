@@ -219,7 +219,7 @@ class WorkerPool:
         up = {w.name: w for w in self._workers if w.ready and w.name not in job.busy}
         if not up:
             return None
-        chosen = self._place(job.request, [worker.state for worker in up.values()])
+        chosen = self._place(job.what_is_left, [worker.state for worker in up.values()])
         worker = up[chosen.name]
         assert worker.line is not None, "a worker that is ready has a line"
         worker.take(job)

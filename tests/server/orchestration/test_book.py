@@ -48,10 +48,10 @@ def announced(name: str, *, deadline_s: float = 1.0) -> Announced:
     )
 
 
-def reply(tokens: int, seconds: float) -> Reply:
+def reply(tokens: int, seconds: float, *, finish_reason: str = "stop") -> Reply:
     return Reply(
         text="",
-        finish_reason="stop",
+        finish_reason=finish_reason,
         prompt_tokens=1,
         completion_tokens=tokens,
         queue_seconds=0.0,
@@ -103,6 +103,49 @@ def test_who_gave_up_teaches_nothing_and_leaves_nothing() -> None:
     book.end("a", None)
     assert book.workers()[0].pace == before
     assert book.workers()[0].promised == 0
+
+
+def test_an_answer_that_was_cut_off_teaches_nothing() -> None:
+    clock = Clock()
+    book = book_of(clock)
+    expected_s = book.admit(announced("a", deadline_s=9.0)).expected_s
+    before = book.workers()[0].pace
+    for _ in range(20):
+        book.come("a", HERE)
+        clock.now += 9.0
+        book.end("a", reply(1, 9.0, finish_reason="cancelled"))
+    assert book.workers()[0].pace == before
+    assert book.admit(announced("b", deadline_s=9.0)).expected_s == expected_s
+
+
+def test_a_worker_is_as_quick_as_it_wrote_what_it_wrote_itself() -> None:
+    clock = Clock()
+    book = book_of(clock)
+    for number in range(300):
+        book.come(str(number), HERE, written=9)
+        clock.now += 0.5
+        book.end(str(number), reply(10, 0.5))  # the tenth token took it half a second
+    assert book.workers()[0].pace.token_s(1) == pytest.approx(0.5, rel=0.05)
+    verdict = book.admit(announced("next", deadline_s=60.0))
+    assert verdict.expected_s == pytest.approx(5.0, rel=0.1)  # answers have 10 tokens all the same
+
+
+def test_who_waits_in_a_workers_line_is_in_no_step_of_it() -> None:
+    clock = Clock()
+    few = Book(replace(SETTINGS, engine=replace(SETTINGS.engine, batch=2)), clock=clock)
+    many = Book(replace(SETTINGS, engine=replace(SETTINGS.engine, batch=2)), clock=clock)
+    for round_number in range(50):
+        for book, crowd in ((few, 2), (many, 8)):
+            names = [f"{round_number}-{one}" for one in range(crowd)]
+            for name in names:
+                book.come(name, HERE)
+            clock.now += 1.0
+            for name in names:
+                book.end(name, reply(10, 1.0))  # what it took once it was in the steps
+    assert many.workers()[0].pace.token_s(2) == pytest.approx(
+        few.workers()[0].pace.token_s(2), rel=0.05
+    )
+    assert many.workers()[0].pace.token_s(1) > 0.03
 
 
 def test_a_lost_workers_requests_come_again_elsewhere() -> None:
