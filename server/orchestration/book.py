@@ -9,32 +9,17 @@ from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
 
+from fl.errors import GenerationError
 from fl.generation import Reply
-from fl.link.speed import LinkSpeed
 from fl.orchestration.admission import Admission, Verdict, Wanted
 from fl.orchestration.batch_server import Pace
 from fl.orchestration.occupancy import Occupancy, Stay
 from fl.orchestration.pace_meter import PaceMeter
 from fl.orchestration.running_mean import RunningMean
 from fl.settings import Settings
+from server.orchestration.adverts import Advert, Adverts
 
 _WHOLE = ("stop", "length")  # how an answer ends that nobody broke off
-
-
-@dataclass(frozen=True, kw_only=True)
-class Advert:
-    """What a site says of itself."""
-
-    site_id: str
-    cell: str
-    cores: int
-    memory_mb: int
-    waiting: int  # prompts at its model
-    step_s: float  # seconds of a step of its model, and more for each prompt in it
-    row_s: float
-    link: LinkSpeed | None
-    federation: str
-    release: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +74,7 @@ class Book:
         )
         self._workers: dict[str, _Worker] = {}
         self._runs: dict[str, _Run] = {}
-        self._adverts: dict[str, tuple[float, Advert]] = {}
+        self._adverts = Adverts()
         self._tokens = RunningMean(0.75 * settings.asking.answer_tokens)  # of an answer
         self._lapses: dict[str, float] = {}  # a promise -> when nobody will come for it any more
         self.decided = {"cloud": 0, "edge": 0, "shed": 0}
@@ -104,17 +89,24 @@ class Book:
                     self._runs.pop(request_id, None)
 
     def advertise(self, advert: Advert) -> None:
-        """A site's newest advert."""
+        """A site's newest advert. Raises GenerationError where there are too many sites."""
         with self._lock:
-            self._adverts[advert.site_id] = (self._clock(), advert)
+            self._adverts.put(self._clock(), advert)
             if advert.link is not None:
                 self._admission.link(advert.cell, advert.link)
 
     def admit(self, announced: Announced) -> Verdict:
-        """Promise a request its place, or say that there is none for it."""
+        """Promise a request its place, or say that there is none for it.
+
+        Who asks again is decided anew; what he was promised before is free first. Raises
+        GenerationError where the request is at work already.
+        """
         with self._lock:
             now = self._clock()
             self._lapse(now)
+            if announced.request_id in self._runs:  # its place is in use: nobody else's to free
+                raise GenerationError("This request is here already.", status="ALREADY_EXISTS")
+            self._free(now, announced.request_id)
             if announced.rtt_s is not None:
                 self._admission.round_trip(announced.cell, announced.rtt_s)
             verdict = self._admission.admit(
@@ -138,9 +130,8 @@ class Book:
     def release(self, request_id: str) -> None:
         """Nobody will come for this promise."""
         with self._lock:
-            self._lapses.pop(request_id, None)
             if request_id not in self._runs:
-                self._admission.end(self._clock(), request_id)
+                self._free(self._clock(), request_id)
 
     def come(self, request_id: str, among: Collection[str], *, written: int = 0) -> str | None:
         """A request is here, announced or not: its worker of `among`; None where that is empty.
@@ -166,7 +157,7 @@ class Book:
         """
         with self._lock:
             now = self._clock()
-            self._admission.end(now, request_id)
+            self._free(now, request_id)
             left = self._leave(now, request_id)
             if reply is None or reply.finish_reason not in _WHOLE or left is None:
                 return
@@ -184,8 +175,7 @@ class Book:
     def adverts(self) -> list[tuple[float, Advert]]:
         """Every site's newest advert and its age in seconds, by name."""
         with self._lock:
-            now = self._clock()
-            return [(now - at, advert) for _, (at, advert) in sorted(self._adverts.items())]
+            return self._adverts.all(self._clock())
 
     def workers(self) -> list[WorkerNow]:
         """Every worker, by name."""
@@ -209,12 +199,16 @@ class Book:
             return None
         return run, worker.requests.leave(now, run.stay)
 
+    def _free(self, now: float, request_id: str) -> None:
+        """What was promised to a request is free."""
+        self._lapses.pop(request_id, None)
+        self._admission.end(now, request_id)
+
     def _lapse(self, now: float) -> None:
         for request_id in [one for one, until in self._lapses.items() if until <= now]:
-            del self._lapses[request_id]
-            self._admission.end(now, request_id)
+            self._free(now, request_id)
 
 
 def named(site_id: str, request_id: str) -> str:
-    """A request's name in the book: no site can speak of another one's."""
+    """A request's name in the book: no site, whose name has no "/", can speak of another one's."""
     return f"{site_id}/{request_id}"

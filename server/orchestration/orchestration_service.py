@@ -1,6 +1,7 @@
 """netgpt.v1.OrchestrationService: messages in, the book asked, messages out."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +11,14 @@ from fl.link.speed import LinkSpeed
 from fl.wire.netgpt.v1 import orchestration_pb2 as pb
 from fl.wire.netgpt.v1 import orchestration_pb2_grpc as pb_grpc
 from server.generation.workers.placing import WorkerState
-from server.orchestration.book import Advert, Announced, Book, named
+from server.orchestration.adverts import Advert
+from server.orchestration.book import Announced, Book, named
 from server.orchestration.booked import Booked
 
 LONGEST_NAME = 128  # characters
+MOST_BYTES = 1e9  # of a request or its answer
+LONGEST_S = 86_400.0  # that a request may have, or take at its site
+LONGEST_ROUND_TRIP_S = 600.0
 
 _PLACES = {"cloud": pb.PLACE_CLOUD, "edge": pb.PLACE_EDGE, "shed": pb.PLACE_SHED}
 
@@ -26,14 +31,9 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         self.engine: Booked | None = None  # while loading and draining
 
     async def Advertise(self, request: pb.SiteAdvert, context: Any) -> pb.AdvertTaken:
-        _check_names(request.site_id, request.cell, request.federation)
-        link = None
-        if request.HasField("link"):
-            its = request.link
-            _check_amounts(its.rtt_s, its.up_bytes_s, its.down_bytes_s)
-            link = LinkSpeed(
-                rtt_s=its.rtt_s, up_bytes_s=its.up_bytes_s, down_bytes_s=its.down_bytes_s
-            )
+        _check_names(request.site_id, request.cell)
+        _check_words(request.federation)
+        link = _link(request.link) if request.HasField("link") else None
         _check_amounts(
             request.step_s, request.row_s, request.waiting, request.cores, request.memory_mb
         )
@@ -54,11 +54,13 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         return pb.AdvertTaken()
 
     async def Admit(self, request: pb.AdmitRequest, context: Any) -> pb.AdmitResponse:
-        _check_names(request.site_id, request.cell, request.request_id)
-        own_s = request.own_s if request.HasField("own_s") else math.inf
-        _check_amounts(request.bytes_up, request.bytes_down, request.ready_s, request.rtt_s)
-        if not (0 < request.deadline_s < math.inf and own_s >= 0):
-            raise _refused("deadline_s is above 0 and own_s not below it")
+        _check_request(request.site_id, request.request_id)
+        _check_names(request.cell)
+        _check_amounts(request.bytes_up, request.bytes_down, most=MOST_BYTES)
+        _check_amounts(request.deadline_s, request.ready_s, request.own_s, most=LONGEST_S)
+        _check_amounts(request.rtt_s, most=LONGEST_ROUND_TRIP_S)
+        if request.deadline_s == 0:
+            raise _refused("deadline_s is above 0")
         if self.engine is None:
             raise GenerationError(
                 "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
@@ -73,7 +75,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
                 bytes_up=request.bytes_up,
                 bytes_down=request.bytes_down,
                 ready_s=request.ready_s,
-                own_s=own_s,
+                own_s=request.own_s if request.HasField("own_s") else math.inf,
                 rtt_s=request.rtt_s if request.HasField("rtt_s") else None,
             )
         )
@@ -85,6 +87,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         )
 
     async def Release(self, request: pb.ReleaseRequest, context: Any) -> pb.ReleaseResponse:
+        _check_request(request.site_id, request.request_id)
         self._book.release(named(request.site_id, request.request_id))
         return pb.ReleaseResponse()
 
@@ -136,22 +139,58 @@ def _advert(advert: Advert) -> pb.SiteAdvert:
         row_s=advert.row_s,
         link=None
         if link is None
-        else pb.Link(rtt_s=link.rtt_s, up_bytes_s=link.up_bytes_s, down_bytes_s=link.down_bytes_s),
+        else pb.Link(
+            rtt_s=link.rtt_s,
+            up_bytes_s=_told(link.up_bytes_s),
+            down_bytes_s=_told(link.down_bytes_s),
+        ),
         federation=advert.federation,
         release_number=advert.release,
     )
 
 
+def _link(its: pb.Link) -> LinkSpeed:
+    """0 bytes a second is no bound, here infinitely many. Raises GenerationError."""
+    _check_amounts(its.up_bytes_s, its.down_bytes_s)
+    _check_amounts(its.rtt_s, most=LONGEST_ROUND_TRIP_S)
+    return LinkSpeed(
+        rtt_s=its.rtt_s,
+        up_bytes_s=its.up_bytes_s or math.inf,
+        down_bytes_s=its.down_bytes_s or math.inf,
+    )
+
+
+def _told(bytes_s: float) -> float:
+    return 0.0 if math.isinf(bytes_s) else bytes_s
+
+
+def _check_request(site_id: str, request_id: str) -> None:
+    _check_names(site_id, request_id)
+    if not request_id:
+        raise _refused("a request has a request_id")
+
+
 def _check_names(*names: str) -> None:
-    """Names are short words: no text of a prompt fits in by mistake."""
-    for name in names:
-        if len(name) > LONGEST_NAME or any(c.isspace() for c in name):
+    """Names are words without "/", which stands between two of them in the book."""
+    _check_words(*names)
+    if any("/" in name for name in names):
+        raise _refused('a name has no "/"')
+
+
+def _check_words(*words: str) -> None:
+    """Short ones: no text of a prompt fits in by mistake."""
+    for word in words:
+        if len(word) > LONGEST_NAME or any(c.isspace() for c in word):
             raise _refused(f"a name is one word of at most {LONGEST_NAME} characters")
 
 
-def _check_amounts(*amounts: float) -> None:
-    if not all(0 <= amount < math.inf for amount in amounts):
-        raise _refused("amounts are finite and not below 0")
+def _check_amounts(*amounts: float, most: float = sys.float_info.max) -> None:
+    if not all(0 <= amount <= most for amount in amounts):  # also refuses NaN
+        raise _refused(
+            "amounts are finite and not below 0"
+            if most == sys.float_info.max
+            else f"amounts are 0 to {most:g}"
+        )
 
 
 def _refused(expected: str) -> GenerationError:

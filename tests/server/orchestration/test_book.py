@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from fl.errors import GenerationError
 from fl.generation import Reply
 from fl.link.speed import LinkSpeed
 from fl.settings import load
-from server.orchestration.book import Advert, Announced, Book
+from server.orchestration.adverts import Advert
+from server.orchestration.book import Announced, Book
 
 SETTINGS = load(
     [
@@ -80,6 +82,22 @@ def test_a_place_that_is_given_back_is_free() -> None:
     book.come("b", HERE)
     book.release("b")  # it is at work: giving its place back changes nothing
     assert book.workers()[0].promised == 1
+
+
+def test_who_asks_again_has_one_place() -> None:
+    clock = Clock()
+    book = book_of(clock)
+    for _ in range(3):
+        assert book.admit(announced("a", deadline_s=0.7)).place == "cloud"
+    assert book.workers()[0].promised == 1
+    assert book.admit(announced("a", deadline_s=0.1)).place == "shed"
+    assert book.workers()[0].promised == 0
+    book.admit(announced("a"))
+    book.come("a", HERE)
+    with pytest.raises(GenerationError, match="here already") as refused:
+        book.admit(announced("a"))
+    assert refused.value.status == "ALREADY_EXISTS"
+    assert book.workers()[0].promised == 1  # that of the one at work
 
 
 def test_answers_teach_how_long_they_take_and_are() -> None:
