@@ -4,7 +4,8 @@ Admission itself is fl/orchestration/admission.py; here it gets a clock, a lock,
 shows it of the requests that really came.
 """
 
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
@@ -17,33 +18,11 @@ from fl.orchestration.occupancy import Occupancy, Stay
 from fl.orchestration.pace_meter import PaceMeter
 from fl.orchestration.running_mean import RunningMean
 from fl.settings import Settings
+from server.generation.workers.placing import WorkerState
 from server.orchestration.adverts import Advert, Adverts
+from server.orchestration.entries import Announced, WorkerNow
 
 _WHOLE = ("stop", "length")  # how an answer ends that nobody broke off
-
-
-@dataclass(frozen=True, kw_only=True)
-class Announced:
-    """A request that asks to be admitted; seconds from now."""
-
-    request_id: str
-    site_id: str
-    cell: str
-    deadline_s: float
-    bytes_up: float
-    bytes_down: float
-    ready_s: float
-    own_s: float
-    rtt_s: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerNow:
-    """A worker as the book has it."""
-
-    name: str
-    promised: int
-    pace: Pace
 
 
 @dataclass(frozen=True)
@@ -57,7 +36,10 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Worker:
+    """A worker's process, for as long as it lives, whether it answers just now or not."""
+
     meter: PaceMeter
+    restarts: int
     requests: Occupancy = field(default_factory=Occupancy)
 
 
@@ -74,19 +56,25 @@ class Book:
         )
         self._workers: dict[str, _Worker] = {}
         self._runs: dict[str, _Run] = {}
+        self._held: dict[str, str] = {}  # request -> its worker, which does not answer just now
         self._adverts = Adverts()
         self._tokens = RunningMean(0.75 * settings.asking.answer_tokens)  # of an answer
         self._lapses: dict[str, float] = {}  # a promise -> when nobody will come for it any more
         self.decided = {"cloud": 0, "edge": 0, "shed": 0}
 
-    def staff(self, names: Collection[str]) -> None:
-        """These workers are there now, and no others; who has gone leaves what it had."""
+    def staff(self, workers: Sequence[WorkerState]) -> None:
+        """These workers there are, and no others.
+
+        One that does not answer just now gets nothing new and keeps what it had; one that has gone,
+        or was started again, leaves it.
+        """
         with self._lock:
-            self._take_on(names)
-            for name in self._workers.keys() - set(names):
-                del self._workers[name]
-                for request_id in self._admission.lose(name):
-                    self._runs.pop(request_id, None)
+            for name in self._workers.keys() - {worker.name for worker in workers}:
+                self._dismiss(name)
+            self._take_on(workers)
+            for worker in workers:
+                if not worker.up:
+                    self._held |= dict.fromkeys(self._admission.lose(worker.name), worker.name)
 
     def advertise(self, advert: Advert) -> None:
         """A site's newest advert. Raises GenerationError where there are too many sites."""
@@ -133,7 +121,9 @@ class Book:
             if request_id not in self._runs:
                 self._free(self._clock(), request_id)
 
-    def come(self, request_id: str, among: Collection[str], *, written: int = 0) -> str | None:
+    def come(
+        self, request_id: str, among: Sequence[WorkerState], *, written: int = 0
+    ) -> str | None:
         """A request is here, announced or not: its worker of `among`; None where that is empty.
 
         It may come again, to another worker, where its own has gone; `written` tokens of its answer
@@ -143,8 +133,10 @@ class Book:
             now = self._clock()
             self._take_on(among)
             self._lapses.pop(request_id, None)
+            self._held.pop(request_id, None)
             self._leave(now, request_id)
-            name = self._admission.come(now, request_id, self._tokens.value, among=among)
+            names = [worker.name for worker in among]
+            name = self._admission.come(now, request_id, self._tokens.value, among=names)
             if name is not None:
                 stay = self._workers[name].requests.enter(now)
                 self._runs[request_id] = _Run(name, stay, written)
@@ -168,7 +160,8 @@ class Book:
                 seconds=reply.prefill_seconds + reply.decode_seconds,
                 together=min(together, self._belief.rows),  # others wait in the worker's own line
             )
-            self._admission.worker(run.worker, worker.meter.pace)
+            if run.worker in self._admission.workers:
+                self._admission.worker(run.worker, worker.meter.pace)
             if reply.completion_tokens:
                 self._tokens.add(reply.completion_tokens)
 
@@ -180,16 +173,42 @@ class Book:
     def workers(self) -> list[WorkerNow]:
         """Every worker, by name."""
         with self._lock:
-            promised = self._admission.workers
+            promised, held = self._admission.workers, Counter(self._held.values())
             return [
-                WorkerNow(name=name, promised=promised[name], pace=worker.meter.pace)
+                WorkerNow(
+                    name=name,
+                    promised=promised.get(name, held[name]),
+                    pace=worker.meter.pace,
+                )
                 for name, worker in sorted(self._workers.items())
             ]
 
-    def _take_on(self, names: Collection[str]) -> None:
-        for name in sorted(set(names) - self._workers.keys()):
-            self._workers[name] = _Worker(PaceMeter(self._belief))
-            self._admission.worker(name, self._belief)
+    def _take_on(self, workers: Sequence[WorkerState]) -> None:
+        """Know them all, and let admission know those that answer."""
+        for seen in workers:
+            known = self._workers.get(seen.name)
+            if known is not None and seen.restarts > known.restarts:
+                self._dismiss(seen.name)  # another process, to which nobody went yet
+                known = None
+            if known is None:
+                known = _Worker(PaceMeter(self._belief), seen.restarts)
+                self._workers[seen.name] = known
+            if seen.up and seen.name not in self._admission.workers:
+                self._admission.worker(seen.name, known.meter.pace)
+                self._give_back(seen.name)
+
+    def _give_back(self, name: str) -> None:
+        """A worker answers again, with what it had: as far as is known, its requests went on."""
+        for request_id in [one for one, holder in self._held.items() if holder == name]:
+            del self._held[request_id]
+            self._admission.come(self._clock(), request_id, self._tokens.value, among=(name,))
+
+    def _dismiss(self, name: str) -> None:
+        """A worker's process has gone, and what it had with it."""
+        del self._workers[name]
+        self._admission.lose(name)
+        self._held = {one: holder for one, holder in self._held.items() if holder != name}
+        self._runs = {one: run for one, run in self._runs.items() if run.worker != name}
 
     def _leave(self, now: float, request_id: str) -> tuple[_Run, float] | None:
         """Where a request was, and with how many others on average; None where it was nowhere."""
@@ -202,6 +221,7 @@ class Book:
     def _free(self, now: float, request_id: str) -> None:
         """What was promised to a request is free."""
         self._lapses.pop(request_id, None)
+        self._held.pop(request_id, None)
         self._admission.end(now, request_id)
 
     def _lapse(self, now: float) -> None:

@@ -12,8 +12,9 @@ from fl.wire.netgpt.v1 import orchestration_pb2 as pb
 from fl.wire.netgpt.v1 import orchestration_pb2_grpc as pb_grpc
 from server.generation.workers.placing import WorkerState
 from server.orchestration.adverts import Advert
-from server.orchestration.book import Announced, Book, named
+from server.orchestration.book import Book, named
 from server.orchestration.booked import Booked
+from server.orchestration.entries import Announced
 
 LONGEST_NAME = 128  # characters
 MOST_BYTES = 1e9  # of a request or its answer
@@ -65,7 +66,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
             raise GenerationError(
                 "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
             )
-        self._book.staff([worker.name for worker in self.engine.workers if worker.up])
+        self._book.staff(self.engine.workers)
         verdict = self._book.admit(
             Announced(
                 request_id=named(request.site_id, request.request_id),

@@ -1,67 +1,19 @@
-"""The cloud's book, by a clock of the test's."""
+"""The cloud's book: requests, adverts, and what answers teach."""
 
 from dataclasses import replace
 
 import pytest
 
 from fl.errors import GenerationError
-from fl.generation import Reply
 from fl.link.speed import LinkSpeed
-from fl.settings import load
 from server.orchestration.adverts import Advert
-from server.orchestration.book import Announced, Book
-
-SETTINGS = load(
-    [
-        "orchestration.step_ms=10",
-        "orchestration.row_ms=10",
-        "orchestration.slack=0",
-        "asking.answer_tokens=40",  # so 30 are expected at first: 0.6 s alone
-    ]
+from tests.server.orchestration.books import (
+    HERE,
+    Clock,
+    announced,
+    book_of,
+    reply,
 )
-
-
-HERE = ["here"]
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def book_of(clock: Clock) -> Book:
-    book = Book(SETTINGS, clock=clock)
-    book.staff(["here"])
-    return book
-
-
-def announced(name: str, *, deadline_s: float = 1.0) -> Announced:
-    return Announced(
-        request_id=name,
-        site_id="elm",
-        cell="elm",
-        deadline_s=deadline_s,
-        bytes_up=100,
-        bytes_down=100,
-        ready_s=0.0,
-        own_s=float("inf"),
-    )
-
-
-def reply(tokens: int, seconds: float, *, finish_reason: str = "stop") -> Reply:
-    return Reply(
-        text="",
-        finish_reason=finish_reason,
-        prompt_tokens=1,
-        completion_tokens=tokens,
-        queue_seconds=0.0,
-        prefill_seconds=0.0,
-        decode_seconds=seconds,
-        model_fingerprint="",
-        release="base",
-    )
 
 
 def test_a_promise_nobody_comes_for_lapses_with_its_deadline() -> None:
@@ -134,46 +86,6 @@ def test_an_answer_that_was_cut_off_teaches_nothing() -> None:
         book.end("a", reply(1, 9.0, finish_reason="cancelled"))
     assert book.workers()[0].pace == before
     assert book.admit(announced("b", deadline_s=9.0)).expected_s == expected_s
-
-
-def test_a_worker_is_as_quick_as_it_wrote_what_it_wrote_itself() -> None:
-    clock = Clock()
-    book = book_of(clock)
-    for number in range(300):
-        book.come(str(number), HERE, written=9)
-        clock.now += 0.5
-        book.end(str(number), reply(10, 0.5))  # the tenth token took it half a second
-    assert book.workers()[0].pace.token_s(1) == pytest.approx(0.5, rel=0.05)
-    verdict = book.admit(announced("next", deadline_s=60.0))
-    assert verdict.expected_s == pytest.approx(5.0, rel=0.1)  # answers have 10 tokens all the same
-
-
-def test_who_waits_in_a_workers_line_is_in_no_step_of_it() -> None:
-    clock = Clock()
-    few = Book(replace(SETTINGS, engine=replace(SETTINGS.engine, batch=2)), clock=clock)
-    many = Book(replace(SETTINGS, engine=replace(SETTINGS.engine, batch=2)), clock=clock)
-    for round_number in range(50):
-        for book, crowd in ((few, 2), (many, 8)):
-            names = [f"{round_number}-{one}" for one in range(crowd)]
-            for name in names:
-                book.come(name, HERE)
-            clock.now += 1.0
-            for name in names:
-                book.end(name, reply(10, 1.0))  # what it took once it was in the steps
-    assert many.workers()[0].pace.token_s(2) == pytest.approx(
-        few.workers()[0].pace.token_s(2), rel=0.05
-    )
-    assert many.workers()[0].pace.token_s(1) > 0.03
-
-
-def test_a_lost_workers_requests_come_again_elsewhere() -> None:
-    book = book_of(Clock())
-    book.come("a", HERE)
-    book.staff([])
-    assert book.come("a", []) is None
-    assert book.come("a", ["other"]) == "other"
-    book.end("a", reply(10, 1.0))
-    assert book.workers()[0].promised == 0
 
 
 def test_the_newest_advert_counts() -> None:
