@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
 from server.generation.engine import Deliver, Engine, Event, Load, Ticket
 from server.generation.workers.placing import WorkerState
@@ -59,7 +58,7 @@ class Booked:
 
         try:
             return self.engine.submit(request, noted)
-        except GenerationError:
+        except BaseException:  # whatever it was: nobody comes
             self.book.end(name, None)
             raise
 

@@ -1,9 +1,14 @@
 """The engine whose requests stand in the book, over workers that die."""
 
-from fl.generation import Reply
+from typing import Any, cast
+
+import pytest
+
+from fl.errors import GenerationError
+from fl.generation import GenerationRequest, Reply
 from fl.settings import load
 from server.orchestration.book import Book
-from server.orchestration.booked import BookPlace
+from server.orchestration.booked import BookPlace, booked
 from tests.server.generation.workers.fakes import ANSWER, FakeLine, Fate, ask, new_pool, wanted
 
 SETTINGS = load([])
@@ -28,3 +33,24 @@ def test_the_book_hears_what_dead_workers_wrote() -> None:
     assert isinstance(reply, Reply)
     assert reply.completion_tokens == len(ANSWER)
     assert book.came == [0, 3, 6]
+
+
+class BrokenEngine:
+    """Accepts nothing."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def submit(self, request: GenerationRequest, deliver: object) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [GenerationError("Full.", status="RESOURCE_EXHAUSTED"), MemoryError(), KeyError("k")]
+)
+def test_what_could_not_begin_leaves_no_place_behind(error: Exception) -> None:
+    book = Book(SETTINGS)
+    engine = cast(Any, BrokenEngine(error))
+    with pytest.raises(type(error)):
+        booked(engine, book, pool=engine).submit(wanted(), lambda event: None)
+    assert [worker.promised for worker in book.workers()] == [0]
