@@ -51,7 +51,7 @@ class Book:
         self._clock, self._lock = clock, Lock()
         self._admission = Admission(its.admission, slack=its.slack)
         self.policy = its.admission
-        self._belief = Pace(
+        self.belief = Pace(  # of a worker that has shown nothing yet
             step_s=its.step_ms / 1000, row_s=its.row_ms / 1000, rows=settings.engine.batch
         )
         self._workers: dict[str, _Worker] = {}
@@ -158,7 +158,7 @@ class Book:
             worker.meter.learn(
                 tokens=reply.completion_tokens - run.written,  # the seconds are of this worker
                 seconds=reply.prefill_seconds + reply.decode_seconds,
-                together=min(together, self._belief.rows),  # others wait in the worker's own line
+                together=min(together, self.belief.rows),  # others wait in the worker's own line
             )
             if run.worker in self._admission.workers:
                 self._admission.worker(run.worker, worker.meter.pace)
@@ -191,7 +191,7 @@ class Book:
                 self._dismiss(seen.name)  # another process, to which nobody went yet
                 known = None
             if known is None:
-                known = _Worker(PaceMeter(self._belief), seen.restarts)
+                known = _Worker(PaceMeter(self.belief), seen.restarts)
                 self._workers[seen.name] = known
             if seen.up and seen.name not in self._admission.workers:
                 self._admission.worker(seen.name, known.meter.pace)

@@ -112,7 +112,8 @@ def _workers(book: Book, states: Sequence[WorkerState]) -> list[pb.WorkerShown]:
     known = {worker.name: worker for worker in book.workers()}
     shown = []
     for state in states:
-        worker = known.get(state.name)  # none before its first request, and while it is away
+        worker = known.get(state.name)  # none before it was asked about or had a request
+        pace = worker.pace if worker else book.belief  # readers average it: 0 would be a lie
         shown.append(
             pb.WorkerShown(
                 name=state.name,
@@ -121,8 +122,8 @@ def _workers(book: Book, states: Sequence[WorkerState]) -> list[pb.WorkerShown]:
                 waiting=state.waiting,
                 restarts=state.restarts,
                 promised=worker.promised if worker else 0,
-                step_s=worker.pace.step_s if worker else 0.0,
-                row_s=worker.pace.row_s if worker else 0.0,
+                step_s=pace.step_s,
+                row_s=pace.row_s,
             )
         )
     return shown

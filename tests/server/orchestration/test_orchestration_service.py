@@ -121,3 +121,13 @@ def test_a_link_of_0_bytes_a_second_has_no_bound() -> None:
     assert far > near + 4
     (site,) = made.call("Show", pb.ShowRequest()).sites
     assert (site.advert.link.up_bytes_s, site.advert.link.down_bytes_s) == (0, 1000)
+
+
+def test_a_worker_of_which_nothing_is_known_is_shown_as_it_is_believed_to_be() -> None:
+    made = service_of(WorkerState(name="w"), WorkerState(name="away", up=False))
+    shown = made.call("Show", pb.ShowRequest()).workers
+    assert [(one.name, one.alive, one.promised) for one in shown] == [
+        ("w", True, 0),
+        ("away", False, 0),
+    ]
+    assert [(one.step_s, one.row_s) for one in shown] == [(0.01, 0.005)] * 2
