@@ -16,8 +16,6 @@ import asyncio
 import hashlib
 import logging
 import threading
-import traceback
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -29,6 +27,7 @@ from fl.errors import GenerationError
 from fl.generation import BASE, GenerationRequest
 from fl.settings import EngineSettings, ServiceSettings, Settings
 from server.generation.engine import Deliver, Event, Load
+from server.generation.internal_error import internal_error
 from server.generation.remote_job import LONGEST_TOKEN, RemoteJob
 from server.generation.remote_place import base_url, find_model, headers, timeout
 from server.generation.remote_wire import (
@@ -229,7 +228,7 @@ class RemoteEngine:
         if isinstance(error, UpstreamFault):
             self._tell(error.found)
             return error.error
-        return _internal(error)
+        return internal_error(error, log)
 
     def _tell(self, trouble: str) -> None:
         """Log that the server is in trouble, or out of it: once, not for every request."""
@@ -274,11 +273,3 @@ def _busy(what: str) -> GenerationError:
     return GenerationError(
         f"The cloud is busy: {what}. Try again later.", status="RESOURCE_EXHAUSTED"
     )
-
-
-def _internal(error: BaseException) -> GenerationError:
-    """The log gets no message of the error: it might quote a prompt."""
-    error_id = uuid.uuid4().hex[:12]
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("error %s: a request failed with %s\n%s", error_id, type(error).__name__, frames)
-    return GenerationError(f"The cloud failed; error {error_id}.", status="INTERNAL")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from server.generation.loading import LanguageModel
 
 HERE = "here"  # the one worker of a cloud that has no others
+_ALONE = (WorkerState(name=HERE),)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Booked:
         """As the engine does, and the book knows how long it takes."""
         name = named(request.site_id, request.request_id)
         if self.pool is None:
-            self.book.come(name, (HERE,), written=len(request.written))
+            self.book.come(name, _ALONE, written=len(request.written))
 
         def noted(event: Event) -> None:
             if not isinstance(event, TextPiece):
@@ -57,7 +58,7 @@ class Booked:
 
         try:
             return self.engine.submit(request, noted)
-        except BaseException:
+        except BaseException:  # whatever it was: nobody comes
             self.book.end(name, None)
             raise
 
@@ -85,14 +86,11 @@ class BookPlace:
 
     def __call__(self, request: GenerationRequest, workers: Sequence[WorkerState]) -> WorkerState:
         """See server/generation/workers/placing.py."""
-        by_name = {worker.name: worker for worker in workers}
         name = self.book.come(
-            named(request.site_id, request.request_id),
-            by_name.keys(),
-            written=len(request.written),
+            named(request.site_id, request.request_id), workers, written=len(request.written)
         )
         assert name is not None, "there is at least one worker"
-        return by_name[name]
+        return next(worker for worker in workers if worker.name == name)
 
 
 def booked(engine: Engine, book: Book, *, pool: Engine) -> Booked:

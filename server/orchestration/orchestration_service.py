@@ -1,6 +1,7 @@
 """netgpt.v1.OrchestrationService: messages in, the book asked, messages out."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,15 @@ from fl.link.speed import LinkSpeed
 from fl.wire.netgpt.v1 import orchestration_pb2 as pb
 from fl.wire.netgpt.v1 import orchestration_pb2_grpc as pb_grpc
 from server.generation.workers.placing import WorkerState
-from server.orchestration.book import Advert, Announced, Book, named
+from server.orchestration.adverts import Advert
+from server.orchestration.book import Book, named
 from server.orchestration.booked import Booked
+from server.orchestration.entries import Announced
 
 LONGEST_NAME = 128  # characters
-MOST = 1e12  # of any amount: bytes, megabytes, seconds
-LONGEST_DEADLINE_S = 86_400.0
+MOST_BYTES = 1e9  # of a request or its answer
+LONGEST_S = 86_400.0  # that a request may have, or take at its site
+LONGEST_ROUND_TRIP_S = 600.0
 
 _PLACES = {"cloud": pb.PLACE_CLOUD, "edge": pb.PLACE_EDGE, "shed": pb.PLACE_SHED}
 
@@ -28,16 +32,9 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         self.engine: Booked | None = None  # while loading and draining
 
     async def Advertise(self, request: pb.SiteAdvert, context: Any) -> pb.AdvertTaken:
-        _check_names(request.site_id, request.cell, request.federation)
-        link = None
-        if request.HasField("link"):
-            its = request.link
-            _check_amounts(its.rtt_s, its.up_bytes_s, its.down_bytes_s)
-            link = LinkSpeed(
-                rtt_s=its.rtt_s,
-                up_bytes_s=its.up_bytes_s or math.inf,
-                down_bytes_s=its.down_bytes_s or math.inf,
-            )
+        _check_names(request.site_id, request.cell)
+        _check_words(request.federation)
+        link = _link(request.link) if request.HasField("link") else None
         _check_amounts(
             request.step_s, request.row_s, request.waiting, request.cores, request.memory_mb
         )
@@ -58,17 +55,18 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         return pb.AdvertTaken()
 
     async def Admit(self, request: pb.AdmitRequest, context: Any) -> pb.AdmitResponse:
+        _check_request(request.site_id, request.request_id)
         _check_names(request.cell)
-        _check_ids(request.site_id, request.request_id)
-        own_s = request.own_s if request.HasField("own_s") else math.inf
-        _check_amounts(request.bytes_up, request.bytes_down, request.ready_s, request.rtt_s)
-        if not (0 < request.deadline_s <= LONGEST_DEADLINE_S and own_s >= 0):
-            raise _refused("deadline_s above 0 and at most a day, and own_s not below 0")
+        _check_amounts(request.bytes_up, request.bytes_down, most=MOST_BYTES)
+        _check_amounts(request.deadline_s, request.ready_s, request.own_s, most=LONGEST_S)
+        _check_amounts(request.rtt_s, most=LONGEST_ROUND_TRIP_S)
+        if request.deadline_s == 0:
+            raise _refused("deadline_s is above 0")
         if self.engine is None:
             raise GenerationError(
                 "The cloud is loading its model or shutting down.", status="UNAVAILABLE"
             )
-        self._book.staff([worker.name for worker in self.engine.workers if worker.up])
+        self._book.staff(self.engine.workers)
         verdict = self._book.admit(
             Announced(
                 request_id=named(request.site_id, request.request_id),
@@ -78,7 +76,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
                 bytes_up=request.bytes_up,
                 bytes_down=request.bytes_down,
                 ready_s=request.ready_s,
-                own_s=own_s,
+                own_s=request.own_s if request.HasField("own_s") else math.inf,
                 rtt_s=request.rtt_s if request.HasField("rtt_s") else None,
             )
         )
@@ -90,7 +88,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         )
 
     async def Release(self, request: pb.ReleaseRequest, context: Any) -> pb.ReleaseResponse:
-        _check_ids(request.site_id, request.request_id)
+        _check_request(request.site_id, request.request_id)
         self._book.release(named(request.site_id, request.request_id))
         return pb.ReleaseResponse()
 
@@ -114,8 +112,8 @@ def _workers(book: Book, states: Sequence[WorkerState]) -> list[pb.WorkerShown]:
     known = {worker.name: worker for worker in book.workers()}
     shown = []
     for state in states:
-        worker = known.get(state.name)  # none before its first request, and while it is away
-        pace = worker.pace if worker else book.belief
+        worker = known.get(state.name)  # none before it was asked about or had a request
+        pace = worker.pace if worker else book.belief  # readers average it: 0 would be a lie
         shown.append(
             pb.WorkerShown(
                 name=state.name,
@@ -145,35 +143,56 @@ def _advert(advert: Advert) -> pb.SiteAdvert:
         if link is None
         else pb.Link(
             rtt_s=link.rtt_s,
-            up_bytes_s=_or_no_bound(link.up_bytes_s),
-            down_bytes_s=_or_no_bound(link.down_bytes_s),
+            up_bytes_s=_told(link.up_bytes_s),
+            down_bytes_s=_told(link.down_bytes_s),
         ),
         federation=advert.federation,
         release_number=advert.release,
     )
 
 
+def _link(its: pb.Link) -> LinkSpeed:
+    """0 bytes a second is no bound, here infinitely many. Raises GenerationError."""
+    _check_amounts(its.up_bytes_s, its.down_bytes_s)
+    _check_amounts(its.rtt_s, most=LONGEST_ROUND_TRIP_S)
+    return LinkSpeed(
+        rtt_s=its.rtt_s,
+        up_bytes_s=its.up_bytes_s or math.inf,
+        down_bytes_s=its.down_bytes_s or math.inf,
+    )
+
+
+def _told(bytes_s: float) -> float:
+    return 0.0 if math.isinf(bytes_s) else bytes_s
+
+
+def _check_request(site_id: str, request_id: str) -> None:
+    _check_names(site_id, request_id)
+    if not request_id:
+        raise _refused("a request has a request_id")
+
+
 def _check_names(*names: str) -> None:
-    """Names are short words: no text of a prompt fits in by mistake."""
-    for name in names:
-        if len(name) > LONGEST_NAME or any(c.isspace() for c in name):
+    """Names are words without "/", which stands between two of them in the book."""
+    _check_words(*names)
+    if any("/" in name for name in names):
+        raise _refused('a name has no "/"')
+
+
+def _check_words(*words: str) -> None:
+    """Short ones: no text of a prompt fits in by mistake."""
+    for word in words:
+        if len(word) > LONGEST_NAME or any(c.isspace() for c in word):
             raise _refused(f"a name is one word of at most {LONGEST_NAME} characters")
 
 
-def _check_ids(*names: str) -> None:
-    """Names that together make one in the book: they must not run into each other."""
-    _check_names(*names)
-    if not all(names) or any("/" in name for name in names):
-        raise _refused("a site and a request with names, without a slash")
-
-
-def _or_no_bound(bytes_s: float) -> float:
-    return 0.0 if math.isinf(bytes_s) else bytes_s  # as the .proto says it
-
-
-def _check_amounts(*amounts: float) -> None:
-    if not all(0 <= amount <= MOST for amount in amounts):
-        raise _refused(f"amounts from 0 to {MOST:g}")
+def _check_amounts(*amounts: float, most: float = sys.float_info.max) -> None:
+    if not all(0 <= amount <= most for amount in amounts):  # also refuses NaN
+        raise _refused(
+            "amounts are finite and not below 0"
+            if most == sys.float_info.max
+            else f"amounts are 0 to {most:g}"
+        )
 
 
 def _refused(expected: str) -> GenerationError:

@@ -25,8 +25,9 @@ class WorkerState:
     lost: int = 0  # requests that others had to take over from it
 
 
-# Chooses one of the workers given: all are up, there is at least one. May raise GenerationError, by
-# which the request ends. Called with the pool's lock held: it must return at once.
+# Chooses one of the workers given: all are up, there is at least one. The request is what is left
+# of it: `written` is what workers wrote that have gone. May raise GenerationError, by which the
+# request ends. Called with the pool's lock held: it must return at once.
 Place = Callable[[GenerationRequest, Sequence[WorkerState]], WorkerState]
 
 

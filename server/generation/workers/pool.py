@@ -11,8 +11,6 @@ A request's life:
 """
 
 import logging
-import traceback
-import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from fl.errors import GenerationError
 from fl.generation import GenerationRequest
 from fl.settings import EngineSettings, ServiceSettings
 from server.generation.engine import Deliver, Event, Load
+from server.generation.internal_error import internal_error
 from server.generation.workers.job import WorkerJob
 from server.generation.workers.placing import Place, WorkerState, least_wait
 from server.generation.workers.watch import Watch
@@ -164,7 +163,7 @@ class WorkerPool:
         except GenerationError as error:
             event = error
         except Exception as error:  # noqa: BLE001 - a mistake of ours ends one request
-            event = _internal(error)
+            event = internal_error(error, log)
         with self._changed:
             self._jobs.discard(job)
         job.deliver(event)
@@ -219,7 +218,7 @@ class WorkerPool:
         up = {w.name: w for w in self._workers if w.ready and w.name not in job.busy}
         if not up:
             return None
-        chosen = self._place(job.request, [worker.state for worker in up.values()])
+        chosen = self._place(job.what_is_left, [worker.state for worker in up.values()])
         worker = up[chosen.name]
         assert worker.line is not None, "a worker that is ready has a line"
         worker.take(job)
@@ -242,11 +241,3 @@ class WorkerPool:
 
 
 _Placed = tuple[Worker, Line]
-
-
-def _internal(error: Exception) -> GenerationError:
-    """The log gets no message of the error: it might quote a prompt."""
-    error_id = uuid.uuid4().hex[:12]
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("error %s: a request failed with %s\n%s", error_id, type(error).__name__, frames)
-    return GenerationError(f"The cloud failed; error {error_id}.", status="INTERNAL")

@@ -86,6 +86,7 @@ def test_another_text_cannot_follow_a_beginning_that_was_read() -> None:
 
     unlike = FakeLine([Fate(says_tokens=False, answer=OTHER)])
     made = new_pool(FakeLine([Fate(dies_after=3, says_tokens=False)]), unlike)
+    until(lambda: all(worker.up for worker in made.pool.workers))  # or the first goes on alone
     text, error = ask(made.pool, wanted())
     made.pool.close()
     assert text == "A table"
