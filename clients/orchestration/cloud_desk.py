@@ -68,7 +68,9 @@ class CloudDesk:
             link=None
             if link is None
             else pb.Link(
-                rtt_s=link.rtt_s, up_bytes_s=link.up_bytes_s, down_bytes_s=link.down_bytes_s
+                rtt_s=link.rtt_s,
+                up_bytes_s=_or_no_bound(link.up_bytes_s),
+                down_bytes_s=_or_no_bound(link.down_bytes_s),
             ),
             federation=state.federation,
             release_number=state.release,
@@ -120,3 +122,7 @@ class CloudDesk:
         except grpc.RpcError as error:
             raise self._channel.typed(error) from None
         return shown
+
+
+def _or_no_bound(bytes_s: float) -> float:
+    return 0.0 if math.isinf(bytes_s) else bytes_s  # as the .proto says it
