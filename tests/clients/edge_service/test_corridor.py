@@ -113,14 +113,23 @@ class Places:
         self.deadlines: list[float] = []
         self.ids: list[str] = []
         self.given_back = 0
+        self.drafts: list[bool] = []
+        self.learned: list[Answered] = []
 
-    def begin(self, request_id: str, *, started: float, deadline_s: float) -> "Places":
+    def begin(
+        self, request_id: str, *, started: float, deadline_s: float, drafts: bool = False
+    ) -> "Places":
         self.ids.append(request_id)
+        self.drafts.append(drafts)
         self.deadlines.append(deadline_s)
         return self
 
-    def verdict(self) -> Verdict:
+    def verdict(self, *, within_s: float) -> Verdict:
+        assert within_s > 0
         return self.says
+
+    def learn(self, answered: Answered) -> None:
+        self.learned.append(answered)
 
     def give_back(self) -> None:
         self.given_back += 1

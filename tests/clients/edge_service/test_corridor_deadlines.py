@@ -31,7 +31,9 @@ def answered(world: World, mode: str, wish: Wish = SOON) -> Answered:
 
 def test_a_place_in_the_cloud_is_used_under_the_same_name_and_deadline(world: World) -> None:
     assert answered(world, "synergy").mode == "synergy"
-    assert world.places.deadlines == [2.0]
+    assert (world.places.deadlines, world.places.drafts) == ([2.0], [False])
+    assert [one.mode for one in world.places.learned] == ["synergy"]
+    assert world.places.given_back == 0
     assert [request.request_id for request in world.cloud.requests] == world.places.ids
     [timeout_s] = world.cloud.timeouts
     assert timeout_s is not None
@@ -58,6 +60,7 @@ def test_a_request_that_is_shed_says_what_is_short_and_sends_nothing(world: Worl
 def test_auto_gives_a_place_back_that_it_does_not_need(world: World) -> None:
     assert answered(world, "auto").mode == "edge"
     assert world.places.given_back == 1
+    assert world.places.drafts == [True]  # it is ready for the cloud after its own answer
 
 
 def test_auto_has_an_answer_whoever_is_shed(world: World) -> None:
