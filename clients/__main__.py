@@ -21,7 +21,7 @@ from clients.workflow.workflow_file import workflow_of
 from fl.choices import load_fitting
 from fl.errors import FederationError, NetGPTError, SettingsError
 from fl.settings import Settings
-from fl.site_list import federated_sites
+from fl.site_list import book_path, federated_sites
 
 app = typer.Typer(
     help="A site's side of the project.",
@@ -47,14 +47,14 @@ def books(arguments: Arguments = None) -> None:
     var/NAME-SEED/sites/SITE/book.jsonl and place.json (an existing place.json stays).
     """
     settings = _settings(arguments)
-    from clients.prompts.book import read_book
-    from clients.prompts.synthesis import book_path, write_demo_books
+    from clients.insight.books import read_task_book
+    from clients.prompts.synthesis import write_demo_books
 
     for written in write_demo_books(settings):
         print(f"  {written.site.id}: {written.train} prompts, {written.heldout} held out")
     for site in federated_sites(settings):
         if site.book is not None:
-            book = read_book(book_path(settings, site), site=site)
+            book = read_task_book(settings, site)
             print(f"  {site.id}: {len(book.train)} prompts, {len(book.heldout)} held out")
     print(f"  {settings.run_dir / 'sites'}")
 
@@ -63,13 +63,11 @@ def books(arguments: Arguments = None) -> None:
 def check(arguments: Arguments = None) -> None:
     """Read every site's book and say nothing, or name the first bad line. Writes nothing."""
     settings = _settings(arguments)
-    from clients.prompts.book import read_book
-    from clients.prompts.synthesis import book_path
+    from clients.insight.books import read_task_book
 
     for site in federated_sites(settings):
-        path = book_path(settings, site)
-        if site.book is not None or path.is_file():  # a demo book may not be written yet
-            read_book(path, site=site)
+        if site.book is not None or book_path(settings, site).is_file():
+            read_task_book(settings, site)  # a demo book may not be written yet
 
 
 @app.command()

@@ -28,7 +28,7 @@ from fl.release import AdapterRelease
 from fl.release_file import read_release, write_release
 from fl.settings import Settings
 from fl.signing import cloud_key
-from fl.site_list import site_folder
+from fl.site_list import task_folder
 
 KEPT_RELEASES = 2  # the newest, beside the one in use
 KEPT_PERSONAL = 3  # parts up to the one just written
@@ -229,4 +229,4 @@ def newest_shelf(settings: Settings, site_id: str) -> AdapterShelf | None:
 
 
 def _shelves(settings: Settings, site_id: str) -> Path:
-    return site_folder(settings, site_id) / "shelf"
+    return task_folder(settings, site_id) / "shelf"

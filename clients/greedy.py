@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 OnRows = Callable[[Sequence[int]], None]
+# New tokens so far -> the tokens that may follow, one at least; the end mark alone ends.
+Grammar = Callable[[Sequence[int]], Sequence[int]]
 
 ROWS = 48  # prompts decoded together, at the most
 PADDED_TOKENS = 8192  # prompt tokens of one batch with padding, at the most
@@ -37,9 +39,12 @@ def greedy_texts(
     end_id: int,
     on_rows: OnRows | None = None,
     between: Callable[[], object] | None = None,
+    grammars: Sequence[Grammar | None] | None = None,
 ) -> list[NewTokens]:
     """New tokens of every prompt, `limits` at the most, in the order given.
 
+    A prompt with a grammar gets the most probable of the tokens that it allows; `nats` then are
+    among these.
     `on_rows` is told which prompts the rows of the network's next call are; `between` is called
     before each call, and what it raises ends the writing.
     """
@@ -57,6 +62,7 @@ def greedy_texts(
             end_id=end_id,
             on_rows=on_rows,
             between=between,
+            grammars=grammars,
         )
     return new
 
@@ -71,11 +77,12 @@ def _decode(
     end_id: int,
     on_rows: OnRows | None,
     between: Callable[[], object] | None,
+    grammars: Sequence[Grammar | None] | None,
 ) -> None:
     """Decode one batch. `alive` are the prompts that its rows are, the longest first."""
     from transformers import DynamicCache
 
-    ids, mask = _left_padded([prompts[i] for i in alive])  # (B, T)
+    ids, mask = left_padded([prompts[i] for i in alive])  # (B, T)
     padded = bool((mask == 0).any())
     positions = (mask.cumsum(1) - 1).clamp_(min=0)  # (B, T): a row's first real token is at 0
     cache = DynamicCache(config=network.config)
@@ -91,9 +98,11 @@ def _decode(
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-        ).logits  # (B, 1, V)
-        highest, chosen = logits[:, -1].max(dim=-1)  # (B,)
-        nats = (logits[:, -1].logsumexp(dim=-1) - highest).tolist()
+        ).logits[:, -1]  # (B, V)
+        if grammars is not None:
+            logits = _allowed(logits, [(grammars[i], new[i].ids) for i in alive])
+        highest, chosen = logits.max(dim=-1)  # (B,)
+        nats = (logits.logsumexp(dim=-1) - highest).tolist()
         going = []
         for place, (i, token) in enumerate(zip(alive, chosen.tolist(), strict=True)):
             new[i].nats.append(nats[place])
@@ -115,7 +124,17 @@ def _decode(
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
 
 
-def _left_padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def _allowed(logits: Tensor, rows: Sequence[tuple[Grammar | None, Sequence[int]]]) -> Tensor:
+    """The logits (B, V), with those that a row's grammar does not allow at minus infinity."""
+    barred = torch.zeros_like(logits)
+    for row, (grammar, ids) in enumerate(rows):
+        if grammar is not None:
+            barred[row] = -torch.inf
+            barred[row, list(grammar(ids))] = 0.0
+    return logits + barred
+
+
+def left_padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Ids and attention mask, both (B, T), every prompt ending at the last position."""
     longest = max(len(prompt) for prompt in prompts)
     ids = torch.zeros(len(prompts), longest, dtype=torch.long)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clients.base_network import rows_out
-from clients.greedy import greedy_texts
+from clients.greedy import Grammar, greedy_texts
+from clients.weighing import Found, Trie, weigh
 from fl.adapter import A_SUFFIX, B_SUFFIX, PEFT_PREFIX, Adapter, AdapterSpec, Array
 from fl.errors import AdapterError, BaseModelError
 from fl.sharing import same_but_rank
@@ -35,6 +36,7 @@ class Line:
     ids: tuple[int, ...] = field(repr=False)
     adapter: Adapter = field(repr=False)
     max_new_tokens: int
+    grammar: Grammar | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,14 @@ class Writer:
         self._spec, self._sizes = spec, layers
         self._layers = _install(self._network, layers, spec.scale)
 
-    def line(self, prompt: str, adapter: Adapter, *, max_new_tokens: int) -> Line:
+    def line(
+        self,
+        prompt: str,
+        adapter: Adapter,
+        *,
+        max_new_tokens: int,
+        grammar: Grammar | None = None,
+    ) -> Line:
         """A prompt that leaves no room within the model's positions loses its beginning.
 
         Raises AdapterError where the adapter does not fit, BaseModelError for no room at all.
@@ -80,7 +89,7 @@ class Writer:
                 f"the model has {self._positions} positions."
             )
         ids = token_ids(self._tokenizer, prompt)[-room:] or [self._end_id]
-        return Line(ids=tuple(ids), adapter=adapter, max_new_tokens=max_new_tokens)
+        return Line(ids=tuple(ids), adapter=adapter, max_new_tokens=max_new_tokens, grammar=grammar)
 
     def write(
         self, lines: Sequence[Line], *, between: Callable[[], object] | None = None
@@ -104,11 +113,40 @@ class Writer:
                     end_id=self._end_id,
                     on_rows=lambda rows: self._choose([whose[row] for row in rows]),
                     between=between,
+                    grammars=_grammars(lines),
                 )
             finally:
                 for layer in self._layers:
                     layer.take([])
         return [Written(text=self._text(tokens.ids), nats=tuple(tokens.nats)) for tokens in new]
+
+    def weigh(
+        self,
+        prompts: Sequence[str],
+        adapter: Adapter,
+        trie: Trie,
+        *,
+        width: int = 8,
+        between: Callable[[], object] | None = None,
+    ) -> list[Found]:
+        """How probable the texts of a trie are after each prompt, all with one adapter.
+
+        A list of (index of the text, log p in nats) for each prompt, best first; with `width` as
+        large as there are texts it holds them all. Prompts too long for the model lose their
+        beginning. Raises AdapterError where the adapter does not fit.
+        """
+        check_fits(adapter, self._spec, self._sizes)
+        room = self._positions - trie.longest
+        ids = [token_ids(self._tokenizer, prompt)[-room:] or [self._end_id] for prompt in prompts]
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            try:
+                for layer in self._layers:
+                    layer.take([adapter])
+                    layer.choose(torch.tensor([0]))
+                return weigh(self._network, ids, trie, width=width, between=between)
+            finally:
+                for layer in self._layers:
+                    layer.take([])
 
     def _text(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(
@@ -186,6 +224,11 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     clean = text.encode("utf-8", "replace").decode()
     ids: list[int] = tokenizer(clean, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def _grammars(lines: Sequence[Line]) -> list[Grammar | None] | None:
+    found = [line.grammar for line in lines]
+    return found if any(found) else None
 
 
 def _rows(matrix: Array, rank: int) -> Array:

@@ -3,11 +3,14 @@
 edge:   Card: <place card>\nRequest: <short prompt>\nEnriched:  ->  " <enriched prompt>" EOS
 cloud:  Request: <enriched prompt>\nAnswer:                     ->  " <answer>" EOS
 talk:   Request: <first>\nAnswer: <answer>\nRequest: <second>\nAnswer:
+intent: Request: <text>\nIntent:        ->  " <intent>\n<slot>: <value>\n..." EOS
+trend:  <counts>\nNext:                 ->  " <next count>" EOS
 """
 
 from collections.abc import Mapping, Sequence
 
 from fl.generation import Turn
+from fl.tasks import COMPLETE, INTENT
 
 
 def render_card(facts: Mapping[str, str]) -> str:
@@ -26,6 +29,13 @@ def join_cards(*cards: str) -> str:
 def edge_prompt(card: str, short: str) -> str:
     """The edge model's prompt for a short prompt under a place card (NetGPT: P_con and I)."""
     return f"Card: {card}\nRequest: {short}\nEnriched:"
+
+
+def task_prompt(task: str, card: str, short: str) -> str:
+    """The edge model's prompt of a task (fl.tasks). By-products have no card."""
+    if task == COMPLETE:
+        return edge_prompt(card, short)
+    return f"Request: {short}\nIntent:" if task == INTENT else f"{short}\nNext:"
 
 
 def cloud_prompt(request: str) -> str:

@@ -52,4 +52,5 @@ def round_plan(
         proximal_mu=settings.learning.proximal_mu,
         uplink=settings.federation.uplink,
         feedback_rounds=settings.federation.feedback_rounds if persists else 0,
+        task=settings.task,
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fl.aggregation.telemetry import Telemetry
 from fl.release import Verdict
+from fl.tasks import COMPLETE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class RoundPlan:
     proximal_mu: float  # FedProx: (mu / 2) |learning - received|^2 is added to the loss
     uplink: str  # float32, float16 or int8: an update's numbers on the wire
     feedback_rounds: int  # what rounding cost is kept for so many rounds
+    task: str = COMPLETE  # which of a site's books and adapters this is about (fl.tasks)
 
 
 @dataclass(frozen=True, kw_only=True)

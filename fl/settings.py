@@ -78,8 +78,10 @@ from fl.settings_sections import (
 from fl.settings_sections import (
     TuningSettings as TuningSettings,
 )
+from fl.tasks import BY_PRODUCTS, COMPLETE
 
 DEFAULT_CONFIG = "configs/embedded.yaml"
+_NONE = DictConfig({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,7 @@ class Settings:
     method: str
     personal: str
     mode: str
+    task: str
     workflow: str
     edge: EdgeSettings
     cloud: CloudSettings
@@ -132,6 +135,11 @@ class Settings:
     def run_dir(self) -> Path:
         """Folder of this name and seed: sites, federations, study."""
         return self.var_dir / f"{self.name}-{self.seed}"
+
+    @property
+    def federations_dir(self) -> Path:
+        """Folder of this task's federations; the by-products' are inside a folder of their own."""
+        return (self.run_dir if self.task == COMPLETE else self.run_dir / self.task) / "federations"
 
     @property
     def service_dir(self) -> Path:
@@ -185,9 +193,9 @@ def load(arguments: Sequence[str] = (), *, config: str = DEFAULT_CONFIG) -> Sett
     if unknown:
         raise SettingsError("\n".join(unknown))
     try:
-        merged = OmegaConf.merge(
-            OmegaConf.structured(Settings), base, chosen, OmegaConf.from_dotlist(overrides)
-        )
+        told = OmegaConf.from_dotlist(overrides)
+        task = OmegaConf.select(OmegaConf.merge(base, chosen, told), "task")
+        merged = OmegaConf.merge(OmegaConf.structured(Settings), base, _of_task(task), chosen, told)
         settings = OmegaConf.to_object(merged)
     except YAMLError:
         raise SettingsError(
@@ -200,6 +208,19 @@ def load(arguments: Sequence[str] = (), *, config: str = DEFAULT_CONFIG) -> Sett
     if problems := mistakes(settings):
         raise SettingsError("Settings that cannot work:\n- " + "\n- ".join(problems))
     return settings
+
+
+def with_task(settings: Settings, task: str) -> Settings:
+    """These settings for another task: what configs/tasks says of it replaces what they say."""
+    merged = OmegaConf.merge(OmegaConf.structured(settings), _of_task(task), {"task": task})
+    changed = OmegaConf.to_object(merged)
+    assert isinstance(changed, Settings)
+    return changed
+
+
+def _of_task(task: object) -> DictConfig:
+    """What base.yaml's values are replaced with for a by-product; nothing for `complete`."""
+    return _read(home() / "configs" / "tasks" / f"{task}.yaml") if task in BY_PRODUCTS else _NONE
 
 
 def _read(path: Path) -> DictConfig:

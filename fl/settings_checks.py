@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fl.link.profiles import mistake
 from fl.orchestration.admission import POLICIES
+from fl.tasks import TASKS
 
 if TYPE_CHECKING:
     from fl.settings import Settings
@@ -32,6 +33,7 @@ def mistakes(s: "Settings") -> list[str]:
             s.mode in ("edge", "cloud", "split", "synergy", "auto"),
             f"mode is edge, cloud, split, synergy or auto, found {s.mode!r}",
         ),
+        (s.task in TASKS, f"task is {', '.join(TASKS)}, found {s.task!r}"),
         (s.workflow != "", "workflow must name a file; configs/workflow.yaml is the default"),
         (
             1 <= s.compare.timed_sites <= s.compare.sites,

@@ -16,6 +16,8 @@ class Site:
     id: str
     place: str  # printed name, also the card of records that carry none
     book: Path | None = None
+    intents: Path | None = None  # its books of the by-products; None as above
+    trends: Path | None = None
     rank: int = 0  # LoRA rank it can train; 0 = learning.rank, or what memory_mb allows
     memory_mb: int = 0  # MB for learning beyond the base model's weights; 0 = no bound
 

@@ -7,6 +7,7 @@ from fl.demo_world.places import PRIVATE_PLACES
 from fl.errors import SettingsError
 from fl.settings import Settings, resolve
 from fl.site import Site
+from fl.tasks import COMPLETE, INTENT, TREND
 
 MOST_DEMO_SITES = len(PRIVATE_PLACES) - 1  # the last place joins late in the study
 
@@ -68,13 +69,26 @@ def site_folder(settings: Settings, site_id: str) -> Path:
     return settings.run_dir / "sites" / site_id
 
 
+def task_folder(settings: Settings, site_id: str) -> Path:
+    """Where a site keeps book.jsonl and shelf/ of `settings.task`; the by-products' are inside."""
+    folder = site_folder(settings, site_id)
+    return folder if settings.task == COMPLETE else folder / settings.task
+
+
+def book_path(settings: Settings, site: Site) -> Path:
+    """Where a site's book of `settings.task` is: its own file, or the demo book in its folder."""
+    own = {COMPLETE: site.book, INTENT: site.intents, TREND: site.trends}[settings.task]
+    return own or task_folder(settings, site.id) / "book.jsonl"
+
+
 def _listed(entry: object, number: int) -> Site:
-    keys, more = {"id", "place", "book"}, {"rank", "memory_mb"}
-    if not isinstance(entry, dict) or not keys <= set(entry) <= keys | more:
+    keys, more, books = {"id", "place", "book"}, {"rank", "memory_mb"}, {"intents", "trends"}
+    if not isinstance(entry, dict) or not keys <= set(entry) <= keys | more | books:
         raise SettingsError(
-            f"sites, entry {number}: expected the keys id, place and book, and perhaps rank or "
-            "memory_mb."
+            f"sites, entry {number}: expected the keys id, place and book, and perhaps rank, "
+            "memory_mb, intents or trends."
         )
+    others = {key: resolve(str(entry[key])) for key in books if key in entry}
     numbers = {key: entry.get(key, 0) for key in more}
     for key, value in numbers.items():
         if not isinstance(value, int) or isinstance(value, bool):
@@ -83,6 +97,8 @@ def _listed(entry: object, number: int) -> Site:
         id=str(entry["id"]),
         place=str(entry["place"]),
         book=resolve(str(entry["book"])),
+        intents=others.get("intents"),
+        trends=others.get("trends"),
         rank=numbers["rank"],
         memory_mb=numbers["memory_mb"],
     )

@@ -138,7 +138,7 @@ def rollback_verb(
 
 def _open(words: list[str] | None, federation: str) -> _Opened:
     settings = load(words or [])
-    federations = settings.run_dir / "federations"
+    federations = settings.federations_dir
     found = {folder.parent.name: folder for folder in federations.glob("*/releases")}
     newest = max(found, key=lambda name: (len(name), name), default="")
     if (folder := store.releases_folder(settings)).is_dir():

@@ -14,7 +14,6 @@ from clients.asking.site_in_process import SiteInProcess
 from clients.prompts.book import read_book
 from clients.prompts.recall import recall_of
 from clients.prompts.record import PromptRecord
-from clients.prompts.synthesis import book_path
 from clients.routing.calibrating import (
     calibrate,
     has_marks,
@@ -25,6 +24,7 @@ from clients.routing.calibrating import (
 from clients.routing.calibration import Calibration, score_of
 from fl.settings import Settings
 from fl.site import Site
+from fl.site_list import book_path
 
 if TYPE_CHECKING:
     from clients.edge_model import EdgeModel

@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from clients.prompts.book import Book, read_book
+from clients.prompts.book import Book, Reader, read_book, read_completion
 from fl.site import Site
 
 Stamp = tuple[int, int, int]  # inode, bytes, nanoseconds of the last change
@@ -12,8 +12,8 @@ Stamp = tuple[int, int, int]  # inode, bytes, nanoseconds of the last change
 class HeldBook:
     """Safe to use from several threads."""
 
-    def __init__(self, path: Path, site: Site) -> None:
-        self._path, self._site = path, site
+    def __init__(self, path: Path, site: Site, reader: Reader = read_completion) -> None:
+        self._path, self._site, self._reader = path, site, reader
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None
         self._book: Book | None = None
@@ -24,7 +24,7 @@ class HeldBook:
             stamp = self._stamp_now()
             if self._book is None or stamp != self._stamp:
                 self._book = None  # what can no longer be read must not be learned from
-                self._book = read_book(self._path, site=self._site)
+                self._book = read_book(self._path, site=self._site, reader=self._reader)
                 self._stamp = stamp
             return self._book
 

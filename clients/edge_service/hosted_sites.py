@@ -42,7 +42,7 @@ class HostedSites:
                 site,
                 spec=model.spec,
                 layers=model.base.layers,
-                say=_named(site.id, say),
+                say=named(site.id, say),
                 owns_shelf=False,
             )
             for site in sites
@@ -83,5 +83,6 @@ def _changed_at(folder: Path) -> int:
     return folder.stat().st_mtime_ns
 
 
-def _named(site_id: str, say: Say) -> Say:
-    return lambda text: say(f"{site_id}: {text}")
+def named(name: str, say: Say) -> Say:
+    """Says who it is of before each line."""
+    return lambda text: say(f"{name}: {text}")

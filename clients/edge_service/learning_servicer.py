@@ -1,4 +1,9 @@
-"""netgpt.v1.LearningService: the courier's message in, the answer's parts out."""
+"""netgpt.v1.LearningService: the courier's message in, the answer's parts out.
+
+A plan says which task it is about; each has a book, a shelf and adapters of its own, on one base.
+"""
+
+from collections.abc import Mapping
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -15,9 +20,10 @@ from clients.learning.failure import keep_failure
 from clients.learning.site_work import Parts, do_work, read_work
 from fl.errors import FederationError
 from fl.flower_records import failure_reason
-from fl.settings import Settings
+from fl.settings import Settings, with_task
 from fl.site import Site
 from fl.site_list import site_folder
+from fl.tasks import COMPLETE
 from fl.wire.netgpt.v1 import edge_pb2 as pb
 from fl.wire.netgpt.v1 import edge_pb2_grpc as pb_grpc
 
@@ -31,11 +37,12 @@ class LearningServicer(pb_grpc.LearningServiceServicer):
         site: Site,
         *,
         key: Ed25519PublicKey,
-        book: HeldBook,
+        books: Mapping[str, HeldBook],
         bench: Workbench,
-        serving: Serving,
+        serving: Mapping[str, Serving],
     ) -> None:
-        self._settings, self._site, self._key, self._book = settings, site, key, book
+        """`books` and `serving` by task."""
+        self._settings, self._site, self._key, self._books = settings, site, key, books
         self._bench, self._serving = bench, serving
 
     def Work(self, request: pb.WorkRequest, context: grpc.ServicerContext) -> pb.WorkResponse:
@@ -53,20 +60,28 @@ class LearningServicer(pb_grpc.LearningServiceServicer):
 
     def _do(self, work: site_work.Work, model: EdgeModel, pause: Pause) -> Parts:
         """On the model's thread."""
+        task = work.plan.task
+        if task not in self._books:
+            raise FederationError(f"A plan is for one of {', '.join(self._books)}.")
+        settings, serving = with_task(self._settings, task), self._serving[task]
 
         def open_site() -> EdgeSite:
             return EdgeSite(
                 site=self._site,
-                book=self._book.book(),
+                book=self._books[task].book(),
                 model=model,
-                shelf=open_shelf(self._settings, self._site.id, work.plan.federation),
-                settings=self._settings,
+                shelf=open_shelf(settings, self._site.id, work.plan.federation),
+                settings=settings,
                 pause=pause,
             )
 
         try:
-            # What is in use, the release watch hears from the cloud; any is better than none.
-            unserved = self._serving.now() is None
-            return do_work(work, open_site, self._key, use_settled=unserved)
+            # What is in use, the release watch hears from the cloud; any is better than none. It
+            # watches no by-product's: these are used when they are delivered.
+            use = task != COMPLETE or serving.now() is None
+            return do_work(work, open_site, self._key, use_settled=use)
         finally:
-            self._serving.refresh()
+            if task == COMPLETE:
+                serving.refresh()
+            else:
+                serving.load()

@@ -66,6 +66,7 @@ class ModelOwner:
         )  # hears of each batch, on our thread
         self._wake = threading.Condition()
         self._prompts: deque[Waiting] = deque()
+        self._calls: deque[tuple[Future[Any], Callable[[EdgeModel], Any]]] = deque()
         self._jobs: deque[tuple[Future[Any], Job]] = deque()
         self._learns_until = 0.0  # by the clock; prompts that interrupted it wait till then
         self.closing = False  # told to end
@@ -84,8 +85,8 @@ class ModelOwner:
 
     @property
     def waiting(self) -> int:
-        """Prompts that wait for the model."""
-        return len(self._prompts)
+        """Prompts, and calls for by-products, that wait for the model."""
+        return len(self._prompts) + len(self._calls)
 
     def write(
         self,
@@ -110,11 +111,23 @@ class ModelOwner:
             if len(self._prompts) >= MOST_WAITING:
                 self._prompts = deque(w for w in self._prompts if not w.future.cancelled())
             if len(self._prompts) >= MOST_WAITING:
-                raise GenerationError(
-                    f"{MOST_WAITING} prompts wait for this site's model. Try again later.",
-                    status="RESOURCE_EXHAUSTED",
-                )
+                raise _too_many()
             self._prompts.append(waiting)
+            self._wake.notify()
+        return future
+
+    def call(self, job: Callable[[EdgeModel], Result]) -> "Future[Result]":
+        """Have the model's writer for a moment, after the prompts that wait and before learning.
+
+        Raises GenerationError (RESOURCE_EXHAUSTED) when too many wait, GivenUp when the service
+        ends.
+        """
+        future: Future[Result] = Future()
+        with self._wake:
+            self._refuse_when_closing()
+            if len(self._calls) >= MOST_WAITING:
+                raise _too_many()
+            self._calls.append((future, job))
             self._wake.notify()
         return future
 
@@ -154,7 +167,7 @@ class ModelOwner:
 
     def _wait_for_work(self) -> bool:
         with self._wake:
-            while not (self._prompts or self._jobs or self.closing):
+            while not (self.waiting or self._jobs or self.closing):
                 self._wake.wait()
             return not self.closing
 
@@ -183,7 +196,7 @@ class ModelOwner:
         """In the middle of learning. Raises GivenUp when the service ends."""
         if self.closing:
             raise GivenUp("The edge service ends.")
-        if self._prompts and self._clock() >= self._learns_until:
+        if self.waiting and self._clock() >= self._learns_until:
             began = self._clock()
             self._serve(model)
             ended = self._clock()
@@ -191,7 +204,21 @@ class ModelOwner:
             self._learns_until = ended + owed
 
     def _serve(self, model: EdgeModel) -> None:
-        """Write for the prompts that wait now, as many as one batch takes."""
+        """The prompts that wait now, as many as one batch takes, then one call."""
+        self._write(model)
+        with self._wake:
+            called = self._calls.popleft() if self._calls else None
+        if called is None or not called[0].set_running_or_notify_cancel():
+            return
+        future, job = called
+        try:
+            result = job(model)
+        except BaseException as error:  # noqa: BLE001 - belongs to who asked; the thread goes on
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def _write(self, model: EdgeModel) -> None:
         with self._wake:
             taken = [self._prompts.popleft() for _ in range(min(MOST_TOGETHER, len(self._prompts)))]
         batch: list[tuple[Future[Written], Line]] = []
@@ -238,12 +265,20 @@ class ModelOwner:
     def _drop_all(self) -> None:
         with self._wake:
             dropped = [waiting.future for waiting in self._prompts]
-            dropped += [future for future, _ in self._jobs]
+            dropped += [future for future, _ in (*self._calls, *self._jobs)]
             self._prompts.clear()
+            self._calls.clear()
             self._jobs.clear()
         for future in dropped:
             if future.set_running_or_notify_cancel():
                 future.set_exception(GivenUp("The edge service ends."))
+
+
+def _too_many() -> GenerationError:
+    return GenerationError(
+        f"{MOST_WAITING} requests wait for this site's model. Try again later.",
+        status="RESOURCE_EXHAUSTED",
+    )
 
 
 def _line(model: EdgeModel, waiting: Waiting) -> Line:

@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from clients.asking.alone import nothing_added
 from clients.atomic import clear_asides
@@ -18,7 +19,7 @@ from clients.edge_service.corridor import Corridor
 from clients.edge_service.edge_file import edge_file, publish_edge_file, withdraw_edge_file
 from clients.edge_service.endpoint import Endpoint
 from clients.edge_service.held_book import HeldBook
-from clients.edge_service.hosted_sites import HostedSites, other_sites
+from clients.edge_service.hosted_sites import HostedSites, named, other_sites
 from clients.edge_service.http_backend import EdgeBackend
 from clients.edge_service.http_listener import LARGEST_BODY, http_keys, http_listener
 from clients.edge_service.learning_servicer import LearningServicer
@@ -31,22 +32,24 @@ from clients.edge_service.serving import Say, Serving
 from clients.edge_service.shared_line import line_to_cloud
 from clients.edge_service.site_routing import SiteRouting, meter_of
 from clients.edge_service.workbench import Workbench
+from clients.insight.books import reader_of
 from clients.learning.failure import keep_failure
 from clients.orchestration.advertising import Advertising, cell_of
 from clients.orchestration.cloud_desk import CloudDesk
 from clients.orchestration.own_pace import OwnPace
 from clients.orchestration.placing import Placing
 from clients.profiles.store import profiles_of
-from clients.prompts.synthesis import book_path
 from clients.release_channel import ReleaseChannel
 from clients.workflow.workflow_file import workflow_of
 from fl.errors import FederationError, NetGPTError
 from fl.openai_api.gateway import Gateway
 from fl.prompt_format import cloud_prompt
 from fl.service_metrics import ServiceMetrics
-from fl.settings import Settings, resolve
+from fl.settings import Settings, resolve, with_task
 from fl.signing import cloud_key
-from fl.site_list import hosted_site, site_folder
+from fl.site import Site
+from fl.site_list import book_path, hosted_site, site_folder
+from fl.tasks import BY_PRODUCTS, COMPLETE
 
 STOP_S = 3.0  # for a step of learning, and for calls, to end
 
@@ -70,6 +73,7 @@ def edge_service(
     settings: Settings, say: Say, *, stop: threading.Event
 ) -> Iterator[ModelOwner | None]:
     """A service for as long as the block lasts; None where `stop` was set before it was ready."""
+    settings = replace(settings, task=COMPLETE)  # a plan says which task is learned
     workflow, site = workflow_of(settings), hosted_site(settings)
     folder, key = site_folder(settings, site.id), cloud_key(settings)
     keys = resolve(settings.site.keys) if settings.site.keys else None
@@ -121,8 +125,26 @@ def edge_service(
             say(f"the book cannot be read: {type(error).__name__}; failure.txt says where")
         # 5. Answer, and follow the cloud's releases.
         bench = Workbench(owner, say)
+        by_products = {
+            task: Serving(
+                with_task(settings, task),
+                site,
+                spec=model.spec,
+                layers=model.base.layers,
+                say=named(task, say),
+                owns_shelf=False,
+            )
+            for task in BY_PRODUCTS
+        }
+        for used in by_products.values():
+            used.load()
         learning = LearningServicer(
-            settings, site, key=key, book=book, bench=bench, serving=serving
+            settings,
+            site,
+            key=key,
+            books={COMPLETE: book} | {task: _held(settings, site, task) for task in BY_PRODUCTS},
+            bench=bench,
+            serving={COMPLETE: serving, **by_products},
         )
         hosted = HostedSites(settings, others, model, say)
         metrics = ServiceMetrics("edge")
@@ -214,6 +236,11 @@ def edge_service(
                 for follower in followers:
                     follower.join()
             say("stopped")
+
+
+def _held(settings: Settings, site: Site, task: str) -> HeldBook:
+    of_task = with_task(settings, task)
+    return HeldBook(book_path(of_task, site), site, reader_of(of_task))
 
 
 def _name(serving: Serving) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clients.edge_model import EdgeModel
 from clients.prompts.record import PromptRecord
-from fl.prompt_format import completion, edge_prompt
+from fl.prompt_format import completion
 
 LENGTH_JITTER = 0.05  # a record counts as up to this much longer, so batches differ by epoch
 MOST_PADDING = 0.08  # of an epoch's tokens
@@ -59,7 +59,7 @@ def encode(model: EdgeModel, record: PromptRecord, *, max_tokens: int) -> Encode
 
 def _prompt_ids(model: EdgeModel, record: PromptRecord, *, limit: int) -> list[int]:
     """The prompt's ids, with as much of its card as `limit` leaves room for."""
-    prompt = model.token_ids(edge_prompt(record.card, record.short))
+    prompt = model.token_ids(record.prompt())
     if len(prompt) <= limit:
         return prompt
     card = model.token_ids(record.card)
@@ -68,7 +68,7 @@ def _prompt_ids(model: EdgeModel, record: PromptRecord, *, limit: int) -> list[i
         # A cut may merge differently with what follows, so the result is measured again.
         kept = max(0, kept - (len(prompt) - limit))
         card_text: str = model.tokenizer.decode(card[:kept]).rstrip("\ufffd ")
-        prompt = model.token_ids(edge_prompt(card_text, record.short))
+        prompt = model.token_ids(record.prompt(card_text))
     return prompt
 
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from clients.adapter_shelf import AdapterShelf, open_shelf
 from clients.capability import site_rank
 from clients.edge_model import EdgeModel, edge_model
+from clients.insight.books import read_task_book
 from clients.learning.evaluation import heldout_nll
 from clients.learning.local_training import Pull, Still, TrainingResult, train
 from clients.personal_part import first_part, kind, release_view, seed_of
-from clients.prompts.book import Book, read_book
+from clients.prompts.book import Book
 from fl.adapter import Adapter
 from fl.release import AdapterRelease
 from fl.rounds import RoundPlan
 from fl.settings import Settings
 from fl.site import Site
-from fl.site_list import site_folder
 
 Pause = Callable[[int], None]  # called between steps and held-out batches with the steps taken
 
@@ -44,10 +44,9 @@ class EdgeSite:
 
 def open_edge_site(settings: Settings, site: Site, federation: str) -> EdgeSite:
     """Read the site's book (BookError before any model is loaded), then get model and shelf."""
-    path = site.book or site_folder(settings, site.id) / "book.jsonl"
     return EdgeSite(
         site=site,
-        book=read_book(path, site=site),
+        book=read_task_book(settings, site),
         model=edge_model(settings),
         shelf=open_shelf(settings, site.id, federation),
         settings=settings,

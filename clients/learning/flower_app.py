@@ -29,7 +29,7 @@ from fl.flower_records import (
     roll_call_records,
 )
 from fl.run_config import run_settings
-from fl.settings import Settings
+from fl.settings import Settings, with_task
 from fl.signing import cloud_key
 from fl.site import Site
 from fl.site_list import federated_sites, site_folder
@@ -113,6 +113,7 @@ def _in_this_process(kind: str, message: Message, context: Context) -> Parts:
         # Sites of a simulation learn side by side, one CPU each.
         settings = replace(settings, threads=1)
     site_id, plan, sent = read_plan(message.content)
+    settings = with_task(settings, plan.task) if plan.task != settings.task else settings
     site = _hosted(site_id, context, settings)
     try:
         from clients.learning.edge_site import open_edge_site

@@ -26,14 +26,13 @@ from clients.orchestrate.results import (
 )
 from clients.orchestrate.staging import Calibration, cells_of, guess, large_scene, small_scene
 from clients.prompts.book import read_book
-from clients.prompts.synthesis import book_path
 from fl import durable
 from fl.errors import SettingsError
 from fl.orchestration.outcomes import Played
 from fl.orchestration.scene import Scene
 from fl.settings import Settings
 from fl.site import Site
-from fl.site_list import federated_sites
+from fl.site_list import book_path, federated_sites
 
 FOLDER, PICTURE = "orchestrate", "orchestrate.png"
 WARM_UP, QUIET = 2, 3  # requests a site: in each mode, not counted; alone, to calibrate on

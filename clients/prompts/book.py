@@ -13,7 +13,7 @@ An error names the file, the line and the remedy, never the text of a record.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,39 @@ class Book:
     heldout: tuple[PromptRecord, ...]
 
 
-def read_book(path: Path, *, site: Site) -> Book:
-    """Read and check a whole book. Raises BookError at the first bad line."""
+# A line's object, where it stands (for errors), whose book it is -> its record; None: not read.
+Reader = Callable[[Mapping[str, Any], str, Site], PromptRecord | None]
+
+
+def read_completion(entry: Mapping[str, Any], where: str, site: Site) -> PromptRecord | None:
+    """The record of a line that says how a short prompt was meant. Raises BookError."""
+    if entry.get("kind", "confirm") != "confirm":
+        return None
+    prompt, wanted = text_of(entry, "prompt", where), text_of(entry, "completion", where)
+    card = entry.get("context") or entry.get("location") or site.place
+    if not isinstance(card, str):
+        raise BookError(f"{where}: 'context' and 'location' must be texts.")
+    return PromptRecord(
+        short=prompt,
+        enriched=wanted,
+        card=card,
+        marks=_marks(entry, where),
+        answer_marks=_answer_marks(entry, where),
+    )
+
+
+def text_of(entry: Mapping[str, Any], key: str, where: str) -> str:
+    """The text under a key that every line needs, stripped. Raises BookError."""
+    if key not in entry:
+        raise BookError(f"{where}: the key {key!r} is missing. Every record needs it.")
+    found = entry[key]
+    if not isinstance(found, str) or not found.strip():
+        raise BookError(f"{where}: {key!r} must be a text that is not empty.")
+    return found.strip()
+
+
+def read_book(path: Path, *, site: Site, reader: Reader = read_completion) -> Book:
+    """Read and check a whole book of a task. Raises BookError at the first bad line."""
     if not path.is_file():
         raise BookError(
             f"{path}: the book of site {site.id} does not exist. "
@@ -47,7 +78,7 @@ def read_book(path: Path, *, site: Site) -> Book:
     with open(path, "rb") as file:
         # readline with a limit: a line of gigabytes is refused without reading it all
         for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
-            if parsed := _parse(raw, f"{path}, line {number}", site):
+            if parsed := _parse(raw, f"{path}, line {number}", site, reader):
                 heldout, digest, record = parsed
                 split[heldout].append((digest, record))
     _need_both_parts(split, path)
@@ -58,7 +89,9 @@ def read_book(path: Path, *, site: Site) -> Book:
     )
 
 
-def _parse(raw: bytes, where: str, site: Site) -> tuple[bool, str, PromptRecord] | None:
+def _parse(
+    raw: bytes, where: str, site: Site, reader: Reader
+) -> tuple[bool, str, PromptRecord] | None:
     """One line -> (held out?, digest of its prompt, record); None for lines that are not read."""
     if len(raw) > LONGEST_LINE:
         raise BookError(
@@ -85,27 +118,13 @@ def _parse(raw: bytes, where: str, site: Site) -> tuple[bool, str, PromptRecord]
         ) from None
     if not isinstance(entry, dict):
         raise BookError(f"{where}: expected a JSON object, found {type(entry).__name__}.")
-    if entry.get("kind", "confirm") != "confirm":
+    record = reader(entry, where, site)
+    if record is None:
         return None
-    for key in ("prompt", "completion"):
-        if key not in entry:
-            raise BookError(f"{where}: the key {key!r} is missing. Every record needs it.")
-        if not isinstance(entry[key], str) or not entry[key].strip():
-            raise BookError(f"{where}: {key!r} must be a text that is not empty.")
-    card = entry.get("context") or entry.get("location") or site.place
-    if not isinstance(card, str):
-        raise BookError(f"{where}: 'context' and 'location' must be texts.")
     try:
-        "".join((entry["prompt"], entry["completion"], card)).encode()
+        "".join((record.short, record.enriched, record.card)).encode()
     except UnicodeEncodeError:
         raise BookError(f"{where}: half a surrogate pair (\\ud800-\\udfff). Remove it.") from None
-    record = PromptRecord(
-        short=entry["prompt"].strip(),
-        enriched=entry["completion"].strip(),
-        card=card,
-        marks=_marks(entry, where),
-        answer_marks=_answer_marks(entry, where),
-    )
     digest = hashlib.sha256(record.short.encode("utf-8", "surrogatepass")).hexdigest()
     return _is_heldout(entry.get("split"), digest, where), digest, record
 

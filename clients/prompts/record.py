@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fl.prompt_format import task_prompt
+from fl.tasks import COMPLETE
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromptRecord:
@@ -16,3 +19,8 @@ class PromptRecord:
     marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     # phrases that the answer should name beside them, though no card and no prompt says them
     answer_marks: tuple[str, ...] = field(default=(), repr=False)
+    task: str = COMPLETE  # of fl.tasks; a by-product's record has no card
+
+    def prompt(self, card: str | None = None) -> str:
+        """What the model is given, with this card or the record's own."""
+        return task_prompt(self.task, self.card if card is None else card, self.short)

@@ -34,11 +34,6 @@ class WrittenBook:
     heldout: int
 
 
-def book_path(settings: Settings, site: Site) -> Path:
-    """Where a site's book is: its own file, or the demo book in its folder."""
-    return site.book or site_folder(settings, site.id) / "book.jsonl"
-
-
 def write_demo_books(settings: Settings) -> Iterator[WrittenBook]:
     """Write book.jsonl and place.json of every demo site, the late one too; same seed, same bytes.
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from clients.prompts.book import read_book
 from clients.prompts.recall import names
 from clients.prompts.record import PromptRecord
-from clients.prompts.synthesis import book_path
 from clients.routing.calibration import (
     Calibration,
     fit,
@@ -21,7 +20,7 @@ from clients.writing import Written
 from fl.errors import BookError
 from fl.settings import Settings
 from fl.site import Site
-from fl.site_list import site_folder
+from fl.site_list import book_path, site_folder
 
 FEWEST = 8  # records
 FILE = "routing.json"

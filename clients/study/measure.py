@@ -16,7 +16,6 @@ from clients.asking.ask import answer_many
 from clients.asking.cloud_channel import CloudChannel
 from clients.prompts.recall import recall_of
 from clients.prompts.record import PromptRecord
-from clients.prompts.synthesis import book_path
 from clients.study.arms import Scored
 from clients.study.results import CENTRAL, PERSONAL, TEMPLATE, SeedStudy, SiteStudy
 from clients.study.site_worker import (
@@ -28,7 +27,7 @@ from clients.study.site_worker import (
 )
 from fl.errors import FederationError
 from fl.settings import Settings
-from fl.site_list import federated_sites, late_site
+from fl.site_list import book_path, federated_sites, late_site
 
 ANSWERED_ARMS = (PERSONAL, TEMPLATE)
 
@@ -77,7 +76,7 @@ def measure(settings: Settings, *, channel: CloudChannel | None, console: Consol
 
 def newest_federation(settings: Settings) -> str:
     """The newest federation of this seed that ended well."""
-    for folder in sorted((settings.run_dir / "federations").glob("[0-9]*"), reverse=True):
+    for folder in sorted((settings.federations_dir).glob("[0-9]*"), reverse=True):
         status = folder / "status.json"
         if status.is_file() and json.loads(status.read_text()).get("state") == "completed":
             return folder.name
@@ -154,7 +153,7 @@ def _answer_recall(
 
 def _bytes(settings: Settings, measured: Measured) -> tuple[int, int]:
     """Bytes of adapter tensors up and down in the last round, as the cloud's log counted them."""
-    log = settings.run_dir / "federations" / newest_federation(settings) / "rounds.jsonl"
+    log = settings.federations_dir / newest_federation(settings) / "rounds.jsonl"
     last = json.loads(log.read_text().splitlines()[-1])
     for outcome in last["outcomes"]:
         if outcome["site_id"] == measured.site.id:

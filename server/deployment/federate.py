@@ -95,7 +95,7 @@ def federate(
 
 def unfinished(settings: Settings) -> Path:
     """The newest federation of this run folder, unless it has completed."""
-    found = newest_federation(settings.run_dir)
+    found = newest_federation(settings.federations_dir)
     if found is None:
         raise FederationError(f"There is no federation in {settings.run_dir} to go on with.")
     status = read_status(found)

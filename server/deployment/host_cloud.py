@@ -61,7 +61,7 @@ def host_cloud(
     # answers that run get service.drain_s seconds
     stop_s = settings.service.drain_s + 2
     with lock(groups):
-        newest = None if new else newest_federation(settings.run_dir)
+        newest = None if new else newest_federation(settings.federations_dir)
         done = newest is not None and is_complete(read_status(newest), settings.rounds)
         folder = newest or federation_folder(settings)
         follower = Follower(

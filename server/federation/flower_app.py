@@ -29,7 +29,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def federation_folder(settings: Settings, name: str = "") -> Path:
     """The folder of an unfinished federation by its name, or a new one with the next number."""
-    federations = settings.run_dir / "federations"
+    federations = settings.federations_dir
     if name:
         if not (federations / name).is_dir():
             raise FederationError(f"There is no federation {name!r} in {federations}.")

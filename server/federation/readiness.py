@@ -5,7 +5,7 @@ from fl.base_model import base_folder, read_base
 from fl.choices import choice
 from fl.errors import FederationError
 from fl.settings import Settings
-from fl.site_list import federated_sites, site_folder
+from fl.site_list import book_path, federated_sites
 from server.federation.tensorboard import require_tensorboard
 
 
@@ -32,7 +32,7 @@ def require_books(settings: Settings) -> None:
     Raises FederationError naming the verb to run.
     """
     for site in federated_sites(settings):
-        book = site.book or site_folder(settings, site.id) / "book.jsonl"
+        book = book_path(settings, site)
         if not book.is_file():
             raise FederationError(
                 f"Site {site.id} has no prompt book at {book}. Run ./run.sh books with the same "

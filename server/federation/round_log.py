@@ -42,9 +42,9 @@ class RunStatus:
     candidate: int | None = None
 
 
-def newest_federation(run_dir: Path) -> Path | None:
+def newest_federation(federations: Path) -> Path | None:
     """The folder of the federation with the highest number; None before the first."""
-    folders = [f for f in (run_dir / "federations").glob("*") if f.name.isdecimal()]
+    folders = [f for f in federations.glob("*") if f.name.isdecimal()]
     return max(folders, key=lambda folder: int(folder.name), default=None)
 
 

@@ -53,7 +53,7 @@ def simulate(
     groups = settings.var_dir / "flwr"
     end_orphans(groups, clean=_remove_ray_folder)
     follower = Follower(
-        settings.run_dir / "federations", rounds=settings.rounds, sites=sites, console=console
+        settings.federations_dir, rounds=settings.rounds, sites=sites, console=console
     )
     # Ray's sockets need a short path, so its folder cannot lie in ours.
     ray_folder = tempfile.mkdtemp(prefix="netgpt-ray-")

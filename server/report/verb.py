@@ -16,8 +16,8 @@ def report(settings: Settings, *, federation: str, console: Console) -> Path:
 
     Raises FederationError where there is no round to report.
     """
-    found = newest_federation(settings.run_dir)
-    folder = settings.run_dir / "federations" / federation if federation else found
+    found = newest_federation(settings.federations_dir)
+    folder = settings.federations_dir / federation if federation else found
     if folder is None or not folder.is_dir():
         raise FederationError(
             f"There is no federation {federation or 'yet'} under {settings.run_dir}. "

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from clients.prompts.synthesis import book_path
 from clients.study.measure import workers
 from clients.study.methods.arms import BASE, DRIFTS, Arm, wanted_arms
 from clients.study.methods.results import Job, Run, read_run, write_run
@@ -23,7 +22,7 @@ from clients.study.methods.run import run_job
 from fl.base_model import base_folder, read_base
 from fl.errors import FederationError
 from fl.settings import Settings
-from fl.site_list import federated_sites
+from fl.site_list import book_path, federated_sites
 
 CHOOSES = ("arms", "drifts")  # which runs there are, not what one of them is
 

@@ -12,7 +12,6 @@ from clients.learning.local_training import train
 from clients.prompts.book import Book, read_book
 from clients.prompts.recall import recall_of
 from clients.prompts.record import PromptRecord
-from clients.prompts.synthesis import book_path
 from clients.study.methods.arms import BASE, CENTRAL, LOCAL, arm, settings_of
 from clients.study.methods.laboratory import Lab, Played, defined, scratch
 from clients.study.methods.results import Job, RoundPoint, Run, SiteScore
@@ -20,7 +19,7 @@ from fl.adapter import Adapter, initial_adapter
 from fl.prompt_format import completion, edge_prompt
 from fl.settings import Settings
 from fl.sharing import part_spec
-from fl.site_list import federated_sites
+from fl.site_list import book_path, federated_sites
 
 STUDY_SEED = 1_000_003  # of a baseline's batches
 

@@ -397,3 +397,28 @@ def test_a_larger_model_is_emulated_and_every_turn_is_told(settings: Settings) -
         assert turn.seconds >= 0.02 * (turn.steps - 1)
     finally:
         owner.close(wait_s=10)
+
+
+def test_calls_come_before_learning_goes_on_and_fail_alone(
+    owner: ModelOwner, adapters: tuple[Adapter, Adapter], settings: Settings
+) -> None:
+    """What one raises is its caller's alone."""
+    first, second = adapters
+    begun, go_on = threading.Event(), threading.Event()
+    learning = owner.learn(held(begun, go_on))
+    begun.wait(10)
+
+    def weighed(model: EdgeModel) -> str:
+        line = model.writer.line(PROMPT, second, max_new_tokens=12)
+        return model.writer.write([line])[0].text
+
+    def fails(model: EdgeModel) -> None:
+        raise BaseModelError("no room")
+
+    called, failed = owner.call(weighed), owner.call(fails)
+    assert owner.waiting == 2
+    go_on.set()
+    assert called.result(10) == asked(owner, second).result(10).text
+    with pytest.raises(BaseModelError, match="no room"):
+        failed.result(10)
+    learning.result(10)

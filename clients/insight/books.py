@@ -1,0 +1,38 @@
+"""A site's book of any task."""
+
+from collections.abc import Callable
+
+from clients.prompts.book import Book, Reader, read_book, read_completion
+from fl.settings import Settings
+from fl.site import Site
+from fl.site_list import book_path
+from fl.tasks import COMPLETE, INTENT, TREND
+
+
+def read_task_book(settings: Settings, site: Site) -> Book:
+    """The site's book of `settings.task`. Raises BookError at the first bad line."""
+    return read_book(book_path(settings, site), site=site, reader=reader_of(settings))
+
+
+def reader_of(settings: Settings) -> Reader:
+    """What makes records of the lines of such a book."""
+    return _READERS[settings.task](settings)
+
+
+def _of_intents(settings: Settings) -> Reader:
+    from clients.insight.intents.intent_book import intent_reader
+
+    return intent_reader(settings)
+
+
+def _of_trends(settings: Settings) -> Reader:
+    from clients.insight.trends.trend_book import read_trend
+
+    return read_trend
+
+
+_READERS: dict[str, Callable[[Settings], Reader]] = {
+    COMPLETE: lambda settings: read_completion,
+    INTENT: _of_intents,
+    TREND: _of_trends,
+}

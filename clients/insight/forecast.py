@@ -1,0 +1,28 @@
+"""What is expected next of a series of counts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+Direction = Literal["rise", "fall", "steady"]
+Level = Literal["very low", "low", "middle", "high", "very high"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Of one next value, in counts."""
+
+    value: float
+    low: float  # low to high holds the value with the probability trend.coverage
+    high: float
+    direction: Direction  # against the last value: beyond, or within, 15 % of it
+    level: Level  # quintile of the series' own past
+    probabilities: Mapping[str, float]  # of the three directions
+
+
+class Forecaster(Protocol):
+    """Anything that forecasts."""
+
+    def __call__(self, history: Sequence[float], at: datetime) -> Forecast:
+        """The value after `history`, whose last one is of the step that begins `at`."""
