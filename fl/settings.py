@@ -43,6 +43,9 @@ from fl.settings_sections import (
     FoundationSettings as FoundationSettings,
 )
 from fl.settings_sections import (
+    InsightSettings as InsightSettings,
+)
+from fl.settings_sections import (
     LearningSettings as LearningSettings,
 )
 from fl.settings_sections import (
@@ -120,6 +123,7 @@ class Settings:
     tuning: TuningSettings
     study: StudySettings
     compare: CompareSettings
+    insight: InsightSettings
 
     @property
     def var_dir(self) -> Path:
