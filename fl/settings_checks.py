@@ -27,6 +27,7 @@ def mistakes(s: "Settings") -> list[str]:
             s.learning.personal_rank >= 1,
             f"learning.personal_rank must be at least 1, found {s.learning.personal_rank}",
         ),
+        (0 < s.learning.final_rate <= 1, "learning.final_rate must be above 0 and at most 1"),
         (s.learning.local_steps >= 1, "learning.local_steps must be at least 1"),
         (s.learning.settle_steps >= 0, "learning.settle_steps must be 0 or more"),
         (

@@ -55,6 +55,7 @@ class LearningSettings:
     alpha: float
     target_modules: list[str]
     learning_rate: float
+    final_rate: float
     local_steps: int
     settle_steps: int
     batch_tokens: int

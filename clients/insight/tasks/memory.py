@@ -2,7 +2,7 @@
 
 Each way is a process of its own that loads what it needs and reads one prompt a task. Counted are
 the bytes of what lies in memory by name (weights and adapters), and how much the process has grown:
-the libraries are the same in both and are left out.
+the libraries are the same in both and are loaded before.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from clients.edge_model import EdgeModel, site_spec
+from clients.edge_model import EdgeModel, edge_model, site_spec
 from fl.adapter import initial_adapter
 from fl.base_model import base_folder, read_base
 from fl.prompt_format import task_prompt
@@ -36,25 +36,26 @@ class Memory:
 
 def task_memory(settings: Settings, *, gpt2_shape: bool) -> list[Memory]:
     """Both ways with the settings' base, and with GPT-2 base's shape where that is asked for."""
-    found = _both(settings, "this base")
+    found = _both(settings, settings, "this base")
     if gpt2_shape:
         with TemporaryDirectory(prefix="netgpt-shape-") as folder:
             write_gpt2_shape(Path(folder), base_folder(settings, "edge"))
             large = replace(settings, edge=replace(settings.edge, model=folder))
-            found += _both(large, GPT2_SHAPE)
+            found += _both(settings, large, GPT2_SHAPE)
     return found
 
 
-def _both(settings: Settings, name: str) -> list[Memory]:
+def _both(small: Settings, settings: Settings, name: str) -> list[Memory]:
     found = []
     for way in WAYS:
         with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
-            found.append(pool.submit(_take, settings, name, way).result())
+            found.append(pool.submit(_take, small, settings, name, way).result())
     return found
 
 
-def _take(settings: Settings, name: str, way: str) -> Memory:
+def _take(small: Settings, settings: Settings, name: str, way: str) -> Memory:
     """In the process. An adapter is of the shared and the personal part's rank together."""
+    edge_model(small)  # the libraries, and what torch keeps from its first product on
     base = read_base(base_folder(settings, "edge"), settings.learning.target_modules)
     spec = site_spec(settings, base)
     rank = spec.rank + settings.learning.personal_rank
