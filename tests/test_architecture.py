@@ -40,7 +40,13 @@ _GRPC = (
 AT_THE_RIM = {
     "flwr": ("fl.flower_records", "clients.learning.flower_app", "server.federation"),
     "omegaconf": ("fl.settings",),
-    "yaml": ("fl.settings", "clients.workflow.workflow_file"),
+    "yaml": (
+        "fl.settings",
+        "clients.workflow.workflow_file",
+        "clients.insight.intents.schema_file",
+    ),
+    "jsonschema": ("clients.insight.intents.study",),
+    "sklearn": ("clients.insight.intents.study",),
     "peft": ("clients.edge_model", "clients.lean_layers", "server.tuning"),
     "ray": (),
     "grpc": _GRPC,
