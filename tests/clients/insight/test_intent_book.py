@@ -1,6 +1,7 @@
 """Books of intents: both ways to write slots, and what is refused without quoting it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,14 @@ from fl.settings import load
 from fl.site import Site
 
 SITE = Site(id="hill", place="Hill")
-FLOW = {
+FLOW: dict[str, object] = {
     "text": "send  h1 to h2, h3 to h4 please",
     "intent": "create_flow",
     "entities": [["source", "h1"], ["target", "h2"], ["source", "h3"], ["target", "h4"]],
 }
 
 
-def book_of(folder: Path, schema: str, *lines: dict[str, object]) -> Book:
+def book_of(folder: Path, schema: str, *lines: Mapping[str, object]) -> Book:
     file = folder / "book.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     settings = load(["task=intent", f"intent.schema=configs/intents/{schema}.yaml"])
@@ -35,7 +36,7 @@ def test_a_line_becomes_what_the_model_reads_and_writes(tmp_path: Path) -> None:
 
 
 def test_slots_may_be_a_mapping(tmp_path: Path) -> None:
-    line = {
+    line: dict[str, object] = {
         "text": "play jazz from 1950",
         "intent": "PlayMusic",
         "slots": {"genre": "jazz", "year": "1950"},
@@ -68,6 +69,6 @@ def test_a_bad_line_is_refused_without_its_text(
 
 
 def test_several_values_need_a_schema_that_lets_slots_repeat(tmp_path: Path) -> None:
-    line = {"text": "a b", "intent": "PlayMusic", "slots": {"genre": ["a", "b"]}}
+    line: dict[str, object] = {"text": "a b", "intent": "PlayMusic", "slots": {"genre": ["a", "b"]}}
     with pytest.raises(BookError, match="repeats: true"):
         book_of(tmp_path, "snips", line)

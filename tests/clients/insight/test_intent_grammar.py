@@ -77,7 +77,8 @@ def test_any_walk_that_the_grammar_allows_is_valid(
     text: str, seed: int, limit: int, most: int, repeats: bool
 ) -> None:
     """Even where the limit of tokens is what ends it."""
-    rng, rule, ids = random.Random(seed), grammar(text, limit=limit, most=most, repeats=repeats), []
+    rng, rule = random.Random(seed), grammar(text, limit=limit, most=most, repeats=repeats)
+    ids: list[int] = []
     while len(ids) < limit:
         allowed = rule(ids)
         assert allowed, "there is always something to write"
