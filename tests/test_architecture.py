@@ -46,7 +46,7 @@ AT_THE_RIM = {
         "clients.insight.intents.schema_file",
     ),
     "jsonschema": ("clients.insight.intents.study",),
-    "sklearn": ("clients.insight.intents.study",),
+    "sklearn": ("clients.insight.intents.words_baseline",),
     "peft": ("clients.edge_model", "clients.lean_layers", "server.tuning"),
     "ray": (),
     "grpc": _GRPC,
@@ -68,6 +68,7 @@ AT_THE_RIM = {
     "psutil": ("fl.process_group",),
     "matplotlib": (
         "clients.compare.figures",
+        "clients.insight.intents.figures",
         "clients.orchestrate.figures",
         "clients.study.methods.figures",
         "server.report.figures",

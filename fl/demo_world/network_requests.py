@@ -43,7 +43,11 @@ BATCHES = (
     "share the links out among {flows}",
     "we have several to place, {flows}",
 )
-BATCH_FLOWS = ("{source} to {target} {qos}", "{source} - {target} - {qos}", "{qos} {source} {target}")
+BATCH_FLOWS = (
+    "{source} to {target} {qos}",
+    "{source} - {target} - {qos}",
+    "{qos} {source} {target}",
+)
 JOINTS = (", and ", " and also ", ". besides, ", "; then ")
 TALK = (
     "who is on call {when}",

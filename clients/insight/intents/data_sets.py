@@ -117,7 +117,7 @@ def _lines(file: Path) -> list[tuple[str, Mapping[str, Any]]]:
             f"{file} is missing. Let intent.study.data name the folder of the intents' data "
             "(clinc150_train.jsonl, ...), or leave the set out of intent.study.sets."
         )
-    found = []
+    found: list[tuple[str, Mapping[str, Any]]] = []
     with open(file, encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             where = f"{file}, line {number}"
