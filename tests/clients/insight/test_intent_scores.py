@@ -92,7 +92,7 @@ def test_the_whole_study_of_a_tiny_model(small: Settings) -> None:
 
 def test_data_that_is_not_there_is_named_before_any_training(small: Settings) -> None:
     study = replace(small.intent.study, sets=["clinc150"])
-    with pytest.raises(SettingsError, match="clinc150_train.jsonl is missing"):
+    with pytest.raises(SettingsError, match=r"clinc150_train\.jsonl is missing"):
         study_intents(
             replace(small, intent=replace(small.intent, study=study)), Console(quiet=True)
         )
