@@ -32,10 +32,14 @@ usage() {
   ledger       adds up the sites' ledgers: bytes, characters, seconds by site and mode
   workflow     [FILE]: checks a workflow file, shows its steps; refuses one that leaks
   trace        --site S [REQUEST_ID|last]: what a request did, step by step
+  intent       "TEXT" --site S: its intent and slots as JSON; jsonl=FILE for many
+  trend        book=FILE or --site S: the next counts of a series; writes var/NAME-SEED/trend
+  network      INTENT_JSON: proposes a management action; a dry run unless --apply
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
   compare      compares edge, cloud, split, synergy and auto over links; writes var/NAME-SEED/compare
   orchestrate  plays bursty traces for real and as a model; writes var/NAME-SEED/orchestrate
   study-methods  compares all ways to combine on real text; writes var/NAME-SEED/study-methods
+  insight      intents|trends|tasks|cache: measures the by-products on real counts and texts
   test         runs the tests (slow=true: also those that take minutes)
   bench        measures local training and aggregation; prints a table
 
@@ -68,7 +72,7 @@ main() {
       setup gguf
       exec "$PYTHON" -m server "$@"
       ;;
-    books | ledger | status | workflow | trace | ask | profile | site | edge)
+    books | ledger | status | workflow | trace | ask | profile | site | edge | intent | trend | network)
       setup
       exec "$PYTHON" -m clients "$@"
       ;;
@@ -76,6 +80,7 @@ main() {
     compare) compare "${@:2}" ;;
     orchestrate) orchestrate "${@:2}" ;;
     study-methods) study_methods "${@:2}" ;;
+    insight) insight "${@:2}" ;;
     test) tests "${@:2}" ;;
     bench) bench "${@:2}" ;;
     *)
@@ -166,6 +171,21 @@ federate_missing() { # the seeds that have no federation yet, with the models th
     step "$PYTHON" -m clients books "$@" "seed=$seed"
     step "$PYTHON" -m server simulate "$@" "seed=$seed"
   done
+}
+
+insight() { # insight WHAT [SETTING...]: its own settings, unless others are named
+  local what=${1:-} config argument
+  setup test # scikit-learn, for a baseline
+  if [[ ! "$what" =~ ^(intents|trends|tasks|cache)$ ]]; then
+    exec "$PYTHON" -m clients insight --help
+  fi
+  if wants_help "$@"; then exec "$PYTHON" -m clients insight "$what" --help; fi
+  config=config=configs/insight_$what.yaml
+  for argument in "${@:2}"; do
+    [[ "$argument" == config=* ]] && config=$argument
+  done
+  step "$PYTHON" -m server foundation "$config" "${@:2}"
+  exec "$PYTHON" -m clients insight "$what" "$config" "${@:2}"
 }
 
 study_methods() { # its own settings, unless others are named

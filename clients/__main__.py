@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.text import Text
 
 from clients.asking.cloud_channel import CloudChannel, service_address
+from clients.insight.verb import insight
 from clients.profiles.verb import profile
 from clients.workflow.workflow_file import workflow_of
 from fl.choices import load_fitting
 from fl.errors import FederationError, NetGPTError, SettingsError
 from fl.settings import Settings
+from fl.site import Site
 from fl.site_list import book_path, federated_sites
 
 app = typer.Typer(
@@ -238,6 +240,86 @@ def without_federation(arguments: Arguments = None) -> None:
 
 
 @app.command()
+def intent(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TEXT] [KEY=VALUE]...", help="A text, and settings as key=value."),
+    ] = None,
+    site: Annotated[str, typer.Option(help="The site whose adapter reads it.")] = "",
+    jsonl: Annotated[str, typer.Option(help='A file of {"text": ...} lines instead.')] = "",
+    out: Annotated[str, typer.Option(help="Where the answers to them go; else printed.")] = "",
+) -> None:
+    """Read a text as an intent with slots: JSON that is valid under intent.schema.
+
+    Reads the site's shelf of task=intent and the edge model; sends nothing. Writes OUT, if given.
+    """
+    words, settings, chosen = _at_site(arguments, site)
+    if (len(words) == 1) == bool(jsonl):
+        raise SettingsError(
+            'Give one text, or --jsonl FILE: ./run.sh intent "drop the flow from h1 to h2"'
+        )
+    from clients.insight.intents.verb import read_and_show
+
+    read_and_show(
+        settings, chosen, text=words[0] if words else "", jsonl=jsonl, out=out, console=Console()
+    )
+
+
+@app.command()
+def trend(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[book=FILE] [KEY=VALUE]...", help="A series of counts, settings."),
+    ] = None,
+    site: Annotated[str, typer.Option(help="The site whose adapter forecasts.")] = "",
+) -> None:
+    """Forecast the next counts of a series: value, interval, direction, level, and a picture.
+
+    Reads FILE (JSONL or CSV of t and count), else the site's own request log; the site's shelf of
+    task=trend and the edge model. Writes var/NAME-SEED/trend: trend.png, trend.json.
+    """
+    books = [word.partition("=")[2] for word in arguments or [] if word.startswith("book=")]
+    rest = [word for word in arguments or [] if not word.startswith("book=")]
+    words, settings, chosen = _at_site(rest, site)
+    if words or len(books) > 1:
+        raise SettingsError("Give one series: ./run.sh trend book=FILE, or --site S for its log.")
+    from clients.insight.trends.verb import forecast_and_show
+
+    forecast_and_show(settings, chosen, book=books[0] if books else "", console=Console())
+
+
+@app.command()
+def network(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INTENT_JSON [KEY=VALUE]...", help="What `intent` printed, or a file of it."
+        ),
+    ] = None,
+    apply: Annotated[bool, typer.Option(help="Apply it, after a dry run.")] = False,
+    confirm: Annotated[str, typer.Option(help="The id of a destructive action, to apply it.")] = "",
+    undo: Annotated[str, typer.Option(help="The id of an applied action, to undo it.")] = "",
+) -> None:
+    """Propose the management action that an intent asks for; show what it would change.
+
+    Writes a line of var/NAME-SEED/network/audit.jsonl, and with --apply the simulator's state.
+    """
+    words = list(arguments or [])
+    settings = _settings([word for word in words if _is_setting(word)])
+    given = [word for word in words if not _is_setting(word)]
+    from clients.insight.acting.verb import propose_and_apply
+
+    propose_and_apply(
+        settings,
+        given[0] if given else "",
+        apply=apply,
+        confirm=confirm,
+        undo=undo,
+        console=Console(),
+    )
+
+
+@app.command()
 def ledger(arguments: Arguments = None) -> None:
     """Print what the sites of this machine have spent: bytes, characters, seconds, by mode.
 
@@ -332,6 +414,18 @@ def answers(arguments: Arguments = None) -> None:
 
 
 app.add_typer(profile, name="profile")
+app.add_typer(insight, name="insight")
+
+
+def _at_site(arguments: Sequence[str] | None, site: str) -> tuple[list[str], Settings, Site]:
+    """(words that are no settings, the settings, the site; the first where none is named)."""
+    words = list(arguments or [])
+    settings = _settings([word for word in words if _is_setting(word)])
+    sites = {s.id: s for s in federated_sites(settings)}
+    if site and site not in sites:
+        raise SettingsError(f"There is no site {site!r}. The sites are: {', '.join(sites)}.")
+    chosen = sites[site] if site else next(iter(sites.values()))
+    return [word for word in words if not _is_setting(word)], settings, chosen
 
 
 def _seeds(settings: Settings) -> list[int]:

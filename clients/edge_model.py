@@ -44,6 +44,7 @@ class EdgeModel:
         self.tokenizer = load_tokenizer(base.folder)
         network = load_network(base.folder)
         self.end_id: int = end_id(self.tokenizer, network, base.folder)
+        self.weight_bytes = sum(p.numel() * p.element_size() for p in network.parameters())
         own = twin(network)  # the writer's: PEFT changes modules in place
         peft_network = _add_lora(network, spec)
         self._parameters = _lora_parameters(peft_network)

@@ -44,6 +44,9 @@ from fl.settings_sections import (
     FoundationSettings as FoundationSettings,
 )
 from fl.settings_sections import (
+    InsightSettings as InsightSettings,
+)
+from fl.settings_sections import (
     LearningSettings as LearningSettings,
 )
 from fl.settings_sections import (
@@ -121,6 +124,7 @@ class Settings:
     tuning: TuningSettings
     study: StudySettings
     compare: CompareSettings
+    insight: InsightSettings
     intent: IntentSettings
 
     @property

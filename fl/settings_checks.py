@@ -35,6 +35,7 @@ def mistakes(s: "Settings") -> list[str]:
             f"mode is edge, cloud, split, synergy or auto, found {s.mode!r}",
         ),
         (s.task in TASKS, f"task is {', '.join(TASKS)}, found {s.task!r}"),
+        (s.insight.rounds >= 1, "insight.rounds must be at least 1"),
         (s.workflow != "", "workflow must name a file; configs/workflow.yaml is the default"),
         (
             1 <= s.compare.timed_sites <= s.compare.sites,

@@ -137,6 +137,14 @@ class CompareSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InsightSettings:
+    """The verb `insight tasks`."""
+
+    gpt2_shape: bool
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrchestrationSettings:
     """Who may come to the cloud when."""
 

@@ -403,7 +403,7 @@ def test_calls_come_before_learning_goes_on_and_fail_alone(
     owner: ModelOwner, adapters: tuple[Adapter, Adapter], settings: Settings
 ) -> None:
     """What one raises is its caller's alone."""
-    first, second = adapters
+    second = adapters[1]
     begun, go_on = threading.Event(), threading.Event()
     learning = owner.learn(held(begun, go_on))
     begun.wait(10)

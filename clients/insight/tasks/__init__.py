@@ -1,0 +1,1 @@
+"""What sharing one base among tasks costs and saves, measured."""

@@ -1,0 +1,87 @@
+"""`insight tasks`: memory and quality of sharing one base, and one adapter, among the tasks."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from dataclasses import asdict, replace
+from statistics import mean
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from clients.insight.tasks.joint import ARMS, Joint, measure_joint
+from clients.insight.tasks.memory import Memory, task_memory
+from clients.study.measure import workers
+from fl import durable
+from fl.markdown_table import table
+from fl.settings import Settings
+from fl.tasks import TASKS
+
+FOLDER = "study-tasks"
+MB = 1024 * 1024
+
+
+def study_tasks(settings: Settings, console: Console) -> None:
+    """Measure, and write study-tasks.md and .json. Raises BookError before the books are there."""
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        Progress(*columns, TimeElapsedColumn(), console=console) as progress,
+        workers(settings.workers) as pool,
+    ):
+        bar = progress.add_task("memory, then every seed", total=1 + len(seeds))
+        memory = task_memory(settings, gpt2_shape=settings.insight.gpt2_shape)
+        progress.advance(bar)
+        jobs = [pool.submit(_measure, replace(settings, seed=seed)) for seed in seeds]
+        for _ in as_completed(jobs):
+            progress.advance(bar)
+        joint = [job.result() for job in jobs]
+    out, text = settings.run_dir / FOLDER, markdown(memory, joint)
+    raw = {"memory": [asdict(one) for one in memory], "joint": [asdict(one) for one in joint]}
+    durable.publish(out / "study-tasks.json", (json.dumps(raw, indent=1) + "\n").encode())
+    durable.publish(out / "study-tasks.md", f"{text}\n".encode())
+    console.print(Text(text), soft_wrap=True)
+    console.print(f"  {out / 'study-tasks.md'}", soft_wrap=True, highlight=False)
+
+
+def _measure(settings: Settings) -> Joint:
+    """In a worker process with a thread of its own."""
+    return measure_joint(replace(settings, threads=1), lambda arm: None)
+
+
+def markdown(memory: Sequence[Memory], joint: Sequence[Joint]) -> str:
+    """Both tables."""
+    rows = [
+        [
+            one.model,
+            one.way,
+            f"{one.weights / MB:.1f}",
+            f"{one.adapters / MB:.1f}",
+            f"{one.grown / MB:.0f}",
+        ]
+        for one in memory
+    ]
+    return "\n".join(
+        [
+            "#### Memory of three tasks in one process",
+            "",
+            table(["base", "way", "weights, MiB", "adapters, MiB", "process grew, MiB"], rows),
+            "",
+            "#### One adapter a task, or one for all: held-out NLL, nats per token",
+            "",
+            table(
+                ["arm", *TASKS],
+                [
+                    [arm, *(_interval([s.nll[arm][task] for s in joint]) for task in TASKS)]
+                    for arm in ARMS
+                ],
+            ),
+        ]
+    )
+
+
+def _interval(values: Sequence[float]) -> str:
+    """Mean and half the range of the seeds."""
+    spread = f" ± {(max(values) - min(values)) / 2:.3f}" if len(values) > 1 else ""
+    return f"{mean(values):.3f}{spread}"
