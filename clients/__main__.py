@@ -49,10 +49,9 @@ def books(arguments: Arguments = None) -> None:
     var/NAME-SEED/sites/SITE/book.jsonl and place.json (an existing place.json stays).
     """
     settings = _settings(arguments)
-    from clients.insight.books import read_task_book
-    from clients.prompts.synthesis import write_demo_books
+    from clients.insight.books import read_task_book, write_task_books
 
-    for written in write_demo_books(settings):
+    for written in write_task_books(settings):
         print(f"  {written.site.id}: {written.train} prompts, {written.heldout} held out")
     for site in federated_sites(settings):
         if site.book is not None:

@@ -21,6 +21,7 @@ from yaml import YAMLError
 
 from fl.errors import SettingsError
 from fl.settings_checks import mistakes
+from fl.settings_intent import IntentSettings as IntentSettings
 from fl.settings_sections import (
     AskingSettings as AskingSettings,
 )
@@ -124,6 +125,7 @@ class Settings:
     study: StudySettings
     compare: CompareSettings
     insight: InsightSettings
+    intent: IntentSettings
 
     @property
     def var_dir(self) -> Path:

@@ -40,7 +40,13 @@ _GRPC = (
 AT_THE_RIM = {
     "flwr": ("fl.flower_records", "clients.learning.flower_app", "server.federation"),
     "omegaconf": ("fl.settings",),
-    "yaml": ("fl.settings", "clients.workflow.workflow_file"),
+    "yaml": (
+        "fl.settings",
+        "clients.workflow.workflow_file",
+        "clients.insight.intents.schema_file",
+    ),
+    "jsonschema": ("clients.insight.intents.study",),
+    "sklearn": ("clients.insight.intents.words_baseline",),
     "peft": ("clients.edge_model", "clients.lean_layers", "server.tuning"),
     "ray": (),
     "grpc": _GRPC,
@@ -62,6 +68,7 @@ AT_THE_RIM = {
     "psutil": ("fl.process_group",),
     "matplotlib": (
         "clients.compare.figures",
+        "clients.insight.intents.figures",
         "clients.orchestrate.figures",
         "clients.study.methods.figures",
         "server.report.figures",

@@ -1,8 +1,9 @@
 """A site's book of any task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from clients.prompts.book import Book, Reader, read_book, read_completion
+from clients.prompts.synthesis import WrittenBook, write_demo_books
 from fl.settings import Settings
 from fl.site import Site
 from fl.site_list import book_path
@@ -12,6 +13,15 @@ from fl.tasks import COMPLETE, INTENT, TREND
 def read_task_book(settings: Settings, site: Site) -> Book:
     """The site's book of `settings.task`. Raises BookError at the first bad line."""
     return read_book(book_path(settings, site), site=site, reader=reader_of(settings))
+
+
+def write_task_books(settings: Settings) -> Iterator[WrittenBook]:
+    """Write the demo sites' books of `settings.task`."""
+    if settings.task == INTENT:
+        from clients.insight.intents.demo_books import write_demo_intents
+
+        return write_demo_intents(settings)
+    return write_demo_books(settings)
 
 
 def reader_of(settings: Settings) -> Reader:

@@ -1,0 +1,81 @@
+"""Intents over the site's HTTP API, beside the models; the same as the verb `intent`.
+
+    POST /v1/intents          {"text": ...}          -> {intent, slots, confidence}
+                              {"texts": [...]}       -> {"object": "list", "data": [...]}, in order
+    GET  /v1/intents/schema                          -> the JSON Schema of an answer
+
+?site=SITE is another site that this machine hosts.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+from clients.insight.intents.schema import Intent, Schema, to_object
+from fl.errors import BookError, FederationError
+from fl.openai_api.errors import ApiError
+from fl.openai_api.resources import Resource, ResourceCall
+
+MOST_TEXTS = 64  # of one call
+LONGEST_TEXT = 2000  # characters
+
+Body = Mapping[str, object]
+Read = Callable[[str, Sequence[str]], Sequence[Intent]]  # (site's id, texts) -> intents
+
+
+class IntentRoutes:
+    """Of the sites of one service; the first is its own."""
+
+    def __init__(self, sites: Sequence[str], schema: Schema, read: Read) -> None:
+        """`sites` by their ids. `read` may raise GenerationError, FederationError or BookError."""
+        self._sites, self._schema, self._read = tuple(sites), schema, read
+
+    def resources(self) -> list[Resource]:
+        """What the gateway is to answer."""
+        return [
+            Resource(path="/v1/intents", methods=("POST",), answer=self._intents),
+            Resource(path="/v1/intents/schema", methods=("GET",), answer=self._json_schema),
+        ]
+
+    def _json_schema(self, call: ResourceCall) -> Body:
+        return self._schema.json_schema()
+
+    def _intents(self, call: ResourceCall) -> Body:
+        site = call.query.get("site", self._sites[0])
+        if site not in self._sites:  # it may be any text, so it is not repeated
+            raise ApiError(
+                f"There is no such site here; there is: {', '.join(self._sites)}.",
+                http_status=404,
+                param="site",
+            )
+        texts, one = _texts(call.body)
+        try:
+            found = [to_object(intent, self._schema) for intent in self._read(site, texts)]
+        except FederationError as error:
+            raise ApiError(str(error), http_status=503, kind="server_error") from None
+        except BookError:  # its text is for who keeps the book
+            raise ApiError(
+                "The site's book of intents cannot be read; ./run.sh check task=intent says why.",
+                http_status=503,
+                kind="server_error",
+            ) from None
+        return found[0] if one else {"object": "list", "data": found}
+
+
+def _texts(body: bytes) -> tuple[list[str], bool]:
+    """(the texts of a body, whether it is one alone). Raises ApiError."""
+    try:
+        said = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or len(said.keys() & {"text", "texts"}) != 1 or len(said) > 1:
+        raise ApiError('The body must be {"text": TEXT} or {"texts": [TEXT, ...]}.', param="text")
+    one = "text" in said
+    texts = [said["text"]] if one else said["texts"]
+    if not isinstance(texts, list) or not 1 <= len(texts) <= MOST_TEXTS:
+        raise ApiError(f"texts is a list of 1 to {MOST_TEXTS} texts.", param="texts")
+    if not all(isinstance(text, str) and 0 < len(text) <= LONGEST_TEXT for text in texts):
+        raise ApiError(
+            f"Every text must have 1 to {LONGEST_TEXT} characters.",
+            param="text" if one else "texts",
+        )
+    return texts, one

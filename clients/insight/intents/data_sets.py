@@ -1,0 +1,131 @@
+"""The data sets of the study of intents: read, checked by their schema, and split.
+
+clinc150  as its authors split it, with requests that are out of scope
+snips     every seventh record by digest of its text is held out
+network   the IBN set: every fifth template is held out, with all that was made from it
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clients.insight.intents.intent_book import intent_record, labelled
+from clients.insight.intents.schema import Schema, Slots
+from clients.insight.intents.schema_file import read_schema
+from clients.prompts.record import PromptRecord
+from fl.errors import BookError, SettingsError
+from fl.settings import resolve
+from fl.settings_intent import IntentStudySettings
+
+FILES = {
+    "clinc150": ("clinc150_train.jsonl", "clinc150_val.jsonl"),
+    "snips": ("snips_train.jsonl",),
+    "network": ("ibns_train.jsonl",),
+}
+SNIPS_HELDOUT, NETWORK_HELDOUT, CALIBRATION = 7, 5, 10  # one in so many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """A text with its intent and slots."""
+
+    text: str = field(repr=False)
+    intent: str
+    slots: Slots = field(repr=False)
+
+    def record(self, schema: Schema) -> PromptRecord:
+        """What the model learns of it."""
+        return intent_record(schema, self.text, self.intent, self.slots)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """Learned from `train`; thresholds are drawn from `calibration`; `heldout` is only judged."""
+
+    schema: Schema
+    train: tuple[Labelled, ...]
+    calibration: tuple[Labelled, ...]
+    heldout: tuple[Labelled, ...]
+    left_out: int  # records whose slots do not stand in their text
+
+
+def read_set(name: str, its: IntentStudySettings) -> DataSet:
+    """A whole set. Raises SettingsError where it is not there, BookError for a bad line."""
+    schema = read_schema(
+        resolve(f"configs/intents/{name}.yaml"), source=f"configs/intents/{name}.yaml"
+    )
+    pools: dict[str, list[Labelled]] = {"train": [], "calibration": [], "heldout": []}
+    left_out = 0
+    for file in FILES[name]:
+        for where, entry in _lines(resolve(its.data) / file):
+            try:
+                text, intent, slots = labelled(entry, where, schema)
+            except BookError:
+                if not _has_foreign_slot(entry, schema):
+                    raise
+                left_out += 1  # a few of snips, whose characters were damaged
+                continue
+            found = Labelled(text=text, intent=intent, slots=slots)
+            pools[_part(name, file, entry, text)].append(found)
+    return DataSet(
+        schema=schema,
+        train=tuple(_some(pools["train"], its.train_records)),
+        calibration=tuple(_some(pools["calibration"], its.train_records)),
+        heldout=tuple(_some(pools["heldout"], its.heldout_records)),
+        left_out=left_out,
+    )
+
+
+def _part(name: str, file: str, entry: Mapping[str, Any], text: str) -> str:
+    if name == "clinc150" and file.endswith("val.jsonl"):
+        return "heldout"
+    if name == "snips" and number_of(text) % SNIPS_HELDOUT == 0:
+        return "heldout"
+    if name == "network" and number_of(str(entry.get("template"))) % NETWORK_HELDOUT == 0:
+        return "heldout"
+    return "calibration" if number_of(f"calibrate {text}") % CALIBRATION == 0 else "train"
+
+
+def number_of(text: str) -> int:
+    """A number that only the text decides."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
+
+
+def _has_foreign_slot(entry: Mapping[str, Any], schema: Schema) -> bool:
+    """Is the record without its slots a good one?"""
+    bare = {key: value for key, value in entry.items() if key != schema.line[2]}
+    try:
+        labelled(bare, "", schema)
+    except BookError:
+        return False
+    return True
+
+
+def _some(found: Sequence[Labelled], most: int) -> Sequence[Labelled]:
+    """All, or so many, chosen by their digests."""
+    if not most or len(found) <= most:
+        return found
+    return sorted(found, key=lambda one: number_of(one.text))[:most]
+
+
+def _lines(file: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    if not file.is_file():
+        raise SettingsError(
+            f"{file} is missing. Let intent.study.data name the folder of the intents' data "
+            "(clinc150_train.jsonl, ...), or leave the set out of intent.study.sets."
+        )
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    with open(file, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            where = f"{file}, line {number}"
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise BookError(f"{where}: not JSON ({error.msg}).") from None
+            if not isinstance(entry, dict):
+                raise BookError(f"{where}: expected a JSON object.")
+            found.append((where, entry))
+    return found

@@ -1,0 +1,164 @@
+"""What may follow an intent: lines `<slot>: <value>` whose values are words of the request.
+
+The grammar walks over bytes and says, after any tokens, which may come next. It allows a token only
+where a whole value can still be finished within the limit of tokens, so that whatever the model
+prefers, and wherever the writing ends, the text is valid:
+
+    answer  = { "\\n" slot ": " value }  end        at most `most` of them
+    slot    = the words of one of the intent's slots, each once unless they repeat
+    value   = a span of the request that begins and ends at a border of words
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from clients.insight.intents.schema import Slots, words
+from clients.insight.intents.vocabulary import Vocabulary
+
+ModelIds = Callable[[str], Sequence[int]]
+_WORD = re.compile(r"\w")
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks and double blanks, in valid Unicode."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())
+
+
+def borders(text: str) -> tuple[list[int], list[int]]:
+    """Where in a line a value may begin, and where it may end (characters)."""
+    inside = [
+        0 < i < len(text) and _is_word(text[i - 1]) and _is_word(text[i])
+        for i in range(len(text) + 1)
+    ]
+    starts = [i for i in range(len(text)) if not inside[i] and not text[i].isspace()]
+    ends = [i for i in range(1, len(text) + 1) if not inside[i] and not text[i - 1].isspace()]
+    return starts, ends
+
+
+def is_span(value: str, text: str) -> bool:
+    """Does a value stand in a line from one border of words to another?"""
+    starts, ends = map(set, borders(text))
+    at = text.find(value) if value else -1
+    while at >= 0:
+        if at in starts and at + len(value) in ends:
+            return True
+        at = text.find(value, at + 1)
+    return False
+
+
+def parse_slots(written: str, slots: Sequence[str]) -> Slots:
+    """The slots of a text that the grammar let through."""
+    names = {words(slot): slot for slot in slots}
+    pairs = [line.split(": ", 1) for line in written.strip("\n").split("\n") if line]
+    return tuple((names[said], value) for said, value in pairs)
+
+
+@dataclass(frozen=True)
+class _State:
+    """Between two tokens."""
+
+    where: str  # rest: of an answer or of a value that may end | name | blank | value
+    name: tuple[int, ...] = ()  # tokens of the slot's name so far
+    at: frozenset[int] = frozenset()  # bytes of the request where the value may have come to
+    used: tuple[int, ...] = ()  # slots that have a value, by their place
+
+
+class SlotGrammar:
+    """Of one request; clients.greedy calls it with the tokens so far."""
+
+    def __init__(
+        self,
+        text: str,
+        slots: Sequence[str],
+        *,
+        vocabulary: Vocabulary,
+        model_ids: ModelIds,
+        end_id: int,
+        limit: int,
+        most: int,
+        repeats: bool,
+    ) -> None:
+        """`text` is one line; `limit` tokens are written at the most, `most` values."""
+        self._vocabulary, self._end_id = vocabulary, end_id
+        self._limit, self._most, self._repeats = limit, most, repeats
+        self._data = text.encode()
+        starts, ends = ([len(text[:i].encode()) for i in found] for found in borders(text))
+        self._starts, self._ends = frozenset(starts), frozenset(ends)
+        self._to_end = _distances(self._ends, len(self._data))
+        self._least = 1 + min((self._to_end[s + 1] + 1 for s in starts), default=limit + 1)
+        self._names = [tuple(model_ids(f"{words(slot)}:")) for slot in slots]
+        self._taken: tuple[int, ...] = ()
+        self._state = _State("rest")
+
+    def __call__(self, ids: Sequence[int]) -> list[int]:
+        """The tokens that may follow `ids`."""
+        if tuple(ids[: len(self._taken)]) != self._taken:
+            self._taken, self._state = (), _State("rest")
+        for token in ids[len(self._taken) :]:
+            self._state = self._steps(self._state, self._limit - len(self._taken))[token]
+            self._taken = (*self._taken, token)
+        return [*self._steps(self._state, self._limit - len(self._taken))]
+
+    def _steps(self, state: _State, left: int) -> dict[int, _State]:
+        """Token -> the state after it, where `left` tokens may be written yet."""
+        if state.where == "name":
+            return self._in_name(state, left)
+        steps = self._in_value(state, left)
+        if state.where == "rest" or (state.where == "value" and state.at & self._ends):
+            steps[self._end_id] = state
+            after = _State("name", used=state.used)
+            if self._in_name(after, left - 1):
+                steps[self._vocabulary.newline] = after
+        return steps
+
+    def _in_name(self, state: _State, left: int) -> dict[int, _State]:
+        if len(state.used) >= self._most:
+            return {}
+        steps = {}
+        depth = len(state.name)
+        for place, name in enumerate(self._names):
+            fits = len(name) - depth + self._least <= left
+            if (
+                name[:depth] != state.name
+                or not fits
+                or (place in state.used and not self._repeats)
+            ):
+                continue
+            so_far = name[: depth + 1]
+            after = replace(state, name=so_far)
+            if so_far == name:
+                after = _State("blank", at=self._starts, used=(*state.used, place))
+            steps[name[depth]] = after
+        return steps
+
+    def _in_value(self, state: _State, left: int) -> dict[int, _State]:
+        """A blank leads every value, and often is a part of its first token."""
+        if state.where == "rest":
+            return {}
+        reached: dict[int, set[int]] = {}
+        before = b" " if state.where == "blank" else b""
+        for start in state.at:
+            for token, taken in self._vocabulary.prefixes(self._data, start, before=before):
+                if self._to_end[start + taken] <= left - 1:
+                    reached.setdefault(token, set()).add(start + taken)
+        steps = {
+            token: replace(state, where="value", at=frozenset(at)) for token, at in reached.items()
+        }
+        if state.where == "blank" and self._least <= left:
+            steps[self._vocabulary.ids[b" "]] = replace(state, where="begun")
+        return steps
+
+
+def _distances(ends: frozenset[int], length: int) -> list[int]:
+    """Bytes from each place to the next end, which takes as many tokens at the most."""
+    found, last = [length + 1] * (length + 1), None
+    for place in range(length, -1, -1):
+        last = place if place in ends else last
+        if last is not None:
+            found[place] = last - place
+    return found
+
+
+def _is_word(character: str) -> bool:
+    return _WORD.match(character) is not None

@@ -1,0 +1,226 @@
+"""`insight intents`: what the edge model makes of real requests, measured against yardsticks.
+
+For every data set: logistic regression on words; the base without an adapter; one adapter trained
+on all records; one federated over sites that have a domain of intents each. All adapters see the
+same number of batches, and every arm is judged on the same held-out texts.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import jsonschema
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from clients.edge_model import EdgeModel, edge_model
+from clients.insight.intents.data_sets import DataSet, Labelled, read_set
+from clients.insight.intents.figures import picture
+from clients.insight.intents.reading import IntentReader
+from clients.insight.intents.results import ARMS, BASE, CENTRAL, FEDERATED, WORDS, SetResult
+from clients.insight.intents.schema import Intent, Schema, to_object
+from clients.insight.intents.scores import Score, score_intents, slot_f1
+from clients.insight.intents.study_tables import markdown
+from clients.insight.intents.words_baseline import words_score
+from clients.learning.local_training import train
+from clients.prompts.book import Book
+from clients.study.methods.laboratory import Lab, scratch
+from fl import durable
+from fl.adapter import Adapter, initial_adapter
+from fl.settings import Settings, with_task
+from fl.site import Site
+from fl.tasks import INTENT
+
+FOLDER = "study-intents"
+BATCH_SEED = 2_000_003  # of the centralised arm's batches
+READ_TOGETHER = 200  # texts
+
+Tell = Callable[[str], None]
+
+
+def study_intents(settings: Settings, console: Console) -> None:
+    """Measure, and write study-intents.md, .json and .png.
+
+    Raises SettingsError where the data is not there, before anything is trained.
+    """
+    if settings.task != INTENT:
+        settings = with_task(settings, INTENT)
+    settings = replace(settings, personal="none", method="fedavg")
+    its = settings.intent.study
+    sets = {name: read_set(name, its) for name in its.sets}
+    model = edge_model(settings)
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        bar = progress.add_task("intents", total=len(sets) * len(ARMS))
+        results = []
+        for name, data in sets.items():
+            tell = partial(_describe, progress, bar, name)
+            advance = partial(progress.advance, bar)
+            results.append(_measure_set(settings, data, model, tell, advance))
+    out, text = settings.run_dir / FOLDER, markdown(results, settings)
+    raw = [asdict(result) for result in results]
+    durable.publish(out / "study-intents.json", (json.dumps(raw, indent=1) + "\n").encode())
+    durable.publish(out / "study-intents.png", picture(results))
+    durable.publish(out / "study-intents.md", text.encode())
+    console.print(Text(text), soft_wrap=True)
+    console.print(f"  {out / 'study-intents.md'}", soft_wrap=True, highlight=False)
+
+
+def _describe(progress: Progress, bar: TaskID, name: str, said: str) -> None:
+    progress.update(bar, description=f"{name}: {said}")
+
+
+def _measure_set(
+    settings: Settings, data: DataSet, model: EdgeModel, tell: Tell, advance: Callable[[], None]
+) -> SetResult:
+    books = books_by_domain(data)
+    scores: dict[str, Score | None] = {}
+    seconds: dict[str, float] = {}
+    for arm in ARMS:
+        tell(arm)
+        began = time.perf_counter()
+        if arm == WORDS:
+            scores[arm] = words_score(data, false_alarms=settings.intent.false_alarms)
+        else:
+            adapter = _ADAPTERS[arm](settings, model, books, partial(_tell_of, tell, arm))
+            tell(f"{arm}, judged")
+            scores[arm] = judge_adapter(settings, data, model, adapter)
+        seconds[arm] = time.perf_counter() - began
+        advance()
+    return SetResult(
+        name=data.schema.name,
+        train=len(data.train),
+        heldout=len(data.heldout),
+        left_out=data.left_out,
+        sites={book.site.id: len(book.train) for book in books},
+        scores=scores,
+        seconds=seconds,
+    )
+
+
+def _tell_of(tell: Tell, arm: str, said: str) -> None:
+    tell(f"{arm}, {said}")
+
+
+def books_by_domain(data: DataSet) -> list[Book]:
+    """A site for each domain, or each intent where the schema has none; as unlike as can be.
+
+    What is out of scope is dealt out in turn, as it is nobody's.
+    """
+    schema = data.schema
+    domains = sorted({kind.domain or kind.name for kind in schema.intents.values()})
+    pools: dict[str, list[Labelled]] = {domain: [] for domain in domains}
+    outside = 0
+    for one in data.train:
+        if one.intent == schema.out_of_scope:
+            pools[domains[outside % len(domains)]].append(one)
+            outside += 1
+        else:
+            kind = schema.intents[one.intent]
+            pools[kind.domain or kind.name].append(one)
+    return [_book(domain, pool, data) for domain, pool in pools.items() if len(pool) > 0]
+
+
+def _book(domain: str, pool: Sequence[Labelled], data: DataSet) -> Book:
+    site = Site(id=domain.lower().replace("+", "-and-"), place=domain)
+    records = tuple(one.record(data.schema) for one in pool)
+    return Book(site=site, train=records, heldout=records[:1])  # a round measures nothing here
+
+
+def _base(settings: Settings, model: EdgeModel, books: Sequence[Book], tell: Tell) -> Adapter:
+    """An adapter that adds nothing."""
+    return initial_adapter(model.spec, model.base.layers, seed=settings.seed)
+
+
+def _central(settings: Settings, model: EdgeModel, books: Sequence[Book], tell: Tell) -> Adapter:
+    """All records together, for as many steps as all sites take in all rounds."""
+    learning = settings.learning
+    steps = settings.rounds * learning.local_steps * len(books)
+    model.set_adapter(_base(settings, model, books, tell))
+    train(
+        model,
+        [record for book in books for record in book.train],
+        learning_rate=learning.learning_rate,
+        steps=steps,
+        batch_tokens=learning.batch_tokens,
+        clip_norm=learning.clip_norm,
+        seed=settings.seed + BATCH_SEED,
+        max_tokens=learning.max_tokens,
+        bfloat16=learning.bfloat16,
+        on_step=lambda step, loss: tell(f"step {step} of {steps}, {loss:.2f} nats"),
+    )
+    return model.adapter()
+
+
+def _federated(settings: Settings, model: EdgeModel, books: Sequence[Book], tell: Tell) -> Adapter:
+    """The release after the last round; no site has a personal part."""
+    sites = [replace(book.site, rank=settings.learning.rank) for book in books]
+    with scratch() as folder:
+        lab = Lab(settings, sites, books, model, Path(folder))
+        for number in range(1, settings.rounds + 1):
+            tell(f"round {number} of {settings.rounds}")
+            lab.play_round(number)
+    return lab.release.shared
+
+
+_ADAPTERS: Mapping[str, Callable[[Settings, EdgeModel, Sequence[Book], Tell], Adapter]] = {
+    BASE: _base,
+    CENTRAL: _central,
+    FEDERATED: _federated,
+}
+
+
+def judge_adapter(settings: Settings, data: DataSet, model: EdgeModel, adapter: Adapter) -> Score:
+    """Everything about one adapter on the held-out texts."""
+    schema, reader = data.schema, IntentReader(model, data.schema)
+    texts = [one.text for one in data.heldout]
+    inside = [one.text for one in data.calibration if one.intent != schema.out_of_scope]
+    score = score_intents(
+        data.heldout,
+        reader.judge(adapter, texts),
+        reader.judge(adapter, inside),
+        out_of_scope=schema.out_of_scope,
+        false_alarms=settings.intent.false_alarms,
+    )
+    began = time.perf_counter()
+    found: list[Intent] = []
+    for start in range(0, len(texts), READ_TOGETHER):
+        found += reader.read(adapter, texts[start : start + READ_TOGETHER], threshold=0.0)
+    batch_ms = (time.perf_counter() - began) * 1000 / len(texts)
+    return replace(
+        score,
+        slot_f1=slot_f1([one.slots for one in data.heldout], [one.slots for one in found]),
+        valid=valid_share(found, schema),
+        one_ms=_one_ms(reader, adapter, texts[: settings.intent.study.timed_requests]),
+        batch_ms=batch_ms,
+    )
+
+
+def valid_share(found: Sequence[Intent], schema: Schema) -> float:
+    """Share of answers that, written as JSON and read again, are valid under the JSON Schema."""
+    judge = jsonschema.Draft202012Validator(schema.json_schema())
+    answers = [json.loads(json.dumps(to_object(one, schema))) for one in found]
+    valid = sum(bool(judge.is_valid(answer)) for answer in answers)
+    return valid / len(answers)
+
+
+def _one_ms(reader: IntentReader, adapter: Adapter, texts: Sequence[str]) -> float:
+    """Median milliseconds of a text that is read alone."""
+    taken = []
+    for text in texts:
+        began = time.perf_counter()
+        reader.read(adapter, [text], threshold=0.0)
+        taken.append((time.perf_counter() - began) * 1000)
+    return median(taken)

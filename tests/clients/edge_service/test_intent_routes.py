@@ -1,0 +1,79 @@
+"""POST /v1/intents: one text, several, and what is refused without repeating it."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from clients.edge_service.intent_routes import IntentRoutes
+from clients.insight.intents.schema import Intent
+from clients.insight.intents.schema_file import read_schema
+from fl.errors import BookError, FederationError
+from fl.openai_api.errors import ApiError
+from fl.openai_api.resources import ResourceCall
+from fl.settings import resolve
+
+SCHEMA = read_schema(resolve("configs/intents/network.yaml"), source="network")
+
+
+def read(site: str, texts: Sequence[str]) -> list[Intent]:
+    """Says of every text that its last word is a source."""
+    if site == "bare":
+        raise FederationError("no release yet")
+    if site == "torn":
+        raise BookError("/private/book.jsonl, line 3")
+    return [
+        Intent(intent="remove_flow", slots=(("source", text.split()[-1]),), confidence=0.5)
+        for text in texts
+    ]
+
+
+ROUTES = IntentRoutes(["hill", "bare", "torn"], SCHEMA, read).resources()
+
+
+def post(body: object, **query: str) -> object:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return ROUTES[0].answer(ResourceCall(method="POST", path={}, query=query, body=raw))
+
+
+def test_one_text_and_several() -> None:
+    one = {"intent": "remove_flow", "slots": {"source": ["h1"]}, "confidence": 0.5}
+    assert post({"text": "cut h1"}) == one
+    assert post({"texts": ["cut h1", "cut h1"]}) == {"object": "list", "data": [one, one]}
+
+
+def test_the_schema_is_told() -> None:
+    call = ResourceCall(method="GET", path={}, query={}, body=b"")
+    assert ROUTES[1].answer(call) == SCHEMA.json_schema()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff",
+        [],
+        {},
+        {"text": ""},
+        {"text": 1},
+        {"texts": []},
+        {"texts": "secret"},
+        {"texts": ["secret"] * 65},
+        {"text": "secret" * 400},
+        {"text": "secret", "texts": ["secret"]},
+        {"text": "secret", "more": 1},
+    ],
+)
+def test_bad_bodies_are_refused_without_their_text(body: object) -> None:
+    with pytest.raises(ApiError) as refused:
+        post(body)
+    assert refused.value.http_status == 400
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("site", "status"), [("bare", 503), ("torn", 503), ("secret", 404)])
+def test_sites_that_cannot_answer(site: str, status: int) -> None:
+    with pytest.raises(ApiError) as refused:
+        post({"text": "cut h1"}, site=site)
+    assert refused.value.http_status == status
+    assert "secret" not in str(refused.value)
+    assert "private" not in str(refused.value)
