@@ -318,6 +318,46 @@ def trace(
 
 
 @app.command()
+def act(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[intents=FILE] [apply=true] [yes=true] [confirm=ID] [undo=ID] [audit=true] "
+            "[KEY=VALUE]...",
+            help="Intents as JSON; without a file they are read from standard input.",
+        ),
+    ] = None,
+) -> None:
+    """Propose management actions for inferred network intents; apply them with apply=true.
+
+    Prints each action as JSON and what it would change; nothing changes without apply=true. What
+    takes something away needs its id, typed or as confirm=ID. undo=ID takes the newest one back,
+    audit=true prints and checks the audit. Writes var/NAME-SEED/network: rules.json, which admission
+    and edge services obey, and audit.jsonl.
+    """
+    from clients.insight.acting.verb import propose_and_apply, show_audit, undo
+    from clients.insight.acting.words import read_intents, split_words
+
+    words, rest = split_words(arguments or [])
+    settings, console = _settings(rest), Console()
+    if words.audit:
+        show_audit(settings, console)
+    elif words.undo:
+        undo(settings, words.undo, console)
+    else:
+        terminal = sys.stdin.isatty() and words.intents != "-"
+        propose_and_apply(
+            settings,
+            read_intents(words.intents),
+            console,
+            apply=words.apply,
+            yes=words.yes,
+            confirm=words.confirm,
+            ask=input if terminal else None,
+        )
+
+
+@app.command()
 def seeds(arguments: Arguments = None) -> None:
     """Print the seeds that `study` runs, and so check the settings and the workflow."""
     settings = _settings(arguments)

@@ -7,6 +7,7 @@ site_part.py -> the figures, a line in the site's ledger and one in its traces
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import replace
 from math import inf
 
 from clients.asking.ask import Answered, Leaving, Wish
@@ -25,6 +26,8 @@ from clients.workflow.workflow import Workflow
 from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import Reply, TextPiece
+from fl.network.rules import Rules
+from fl.network.state_file import NetworkRules, network_folder
 from fl.service_metrics import Meter, ServiceMetrics
 from fl.settings import Settings
 from fl.site import Site
@@ -57,6 +60,7 @@ class Corridor:
         self.site, self.metrics, self.ledger, self.workflow = site, metrics, ledger, workflow
         self._settings, self._channel, self._router = settings, channel, router
         self._placing = placing
+        self._rules = NetworkRules(network_folder(settings))
         self._part = SitePart(settings, site, owner=owner, serving=serving, pace=pace)
 
     def in_use(self) -> InUse | None:
@@ -83,12 +87,15 @@ class Corridor:
         is nobody. Nothing leaves before Leaving has been taken. Raises GenerationError where the
         site cannot do its part, and CancelledError where the asker has left before that.
         """
-        mode = mode or self._settings.mode
+        rules = self._rules()
+        mode = mode or rules.word("mode", self.site.id) or self._settings.mode
+        wish = self._with_class(rules, wish)
         with metered(self.metrics) as meter:
             if mode not in MODES:  # it may be any text, so it is not repeated
                 raise GenerationError(
                     f"The mode is one of {', '.join(MODES)}.", status="INVALID_ARGUMENT"
                 )
+            mode = permitted(rules, self.site.id, mode, self.workflow)
             check_prompt(short)
             check_deadline(wish)
             theirs, way = self.visit(person, short), self.workflow.mode(mode)
@@ -122,6 +129,11 @@ class Corridor:
                 if asked.wants_place:
                     tab.on_the_line()
                 yield from walk.walked(answer_by(asked))
+
+    def _with_class(self, rules: Rules, wish: Wish) -> Wish:
+        """With the deadline of the site's QoS class where the asker says none."""
+        seconds = rules.number("deadline", self.site.id)
+        return replace(wish, deadline_s=seconds) if seconds and wish.deadline_s is None else wish
 
     def enrich(
         self,
@@ -188,6 +200,22 @@ class _Walk:
             raise
         finally:
             events.close()
+
+
+def permitted(rules: Rules, site_id: str, mode: str, workflow: Workflow) -> str:
+    """The mode, or edge in the place of one that could do without the cloud.
+
+    Raises GenerationError (PERMISSION_DENIED) for one that could not.
+    """
+    if not rules.number("deny", site_id):
+        return mode
+    if mode in ("cloud", "split") or workflow.mode("edge") != "edge":  # it may fix another mode
+        raise GenerationError(
+            f"A filter keeps site {site_id} from the cloud, so mode={mode} is not to be had. Ask "
+            "with mode=edge.",
+            status="PERMISSION_DENIED",
+        )
+    return "edge"
 
 
 def check_prompt(short: str) -> None:
