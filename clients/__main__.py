@@ -332,8 +332,8 @@ def act(
 
     Prints each action as JSON and what it would change; nothing changes without apply=true. What
     takes something away needs its id, typed or as confirm=ID. undo=ID takes the newest one back,
-    audit=true prints and checks the audit. Writes var/NAME-SEED/network: rules.json, which admission
-    and edge services obey, and audit.jsonl.
+    audit=true prints and checks the audit. Writes var/NAME-SEED/network: rules.json, which
+    admission and edge services obey, and audit.jsonl.
     """
     from clients.insight.acting.verb import propose_and_apply, show_audit, undo
     from clients.insight.acting.words import read_intents, split_words

@@ -38,6 +38,7 @@ class CacheSettings:
     entries: int
     bytes: int
     policy: str
+    answer_s: float
     interval_s: float
     study: CacheStudySettings
 
@@ -74,6 +75,7 @@ def acting_checks(s: "Settings") -> list[tuple[bool, str]]:
             cache.policy in POLICIES,
             f"cache.policy is one of {', '.join(POLICIES)}, found {cache.policy!r}",
         ),
+        (cache.answer_s >= 0, "cache.answer_s must be 0 or more"),
         (cache.interval_s > 0, "cache.interval_s must be above 0"),
         (
             min(cache.study.items, cache.study.scale, cache.study.seeds) >= 1,

@@ -19,6 +19,7 @@ from clients.edge_service.serving import InUse, Serving
 from clients.edge_service.site_part import Enrichment as Enrichment
 from clients.edge_service.site_part import SitePart
 from clients.edge_service.site_part import WhenLeft as WhenLeft
+from clients.insight.acting.site_cache import SiteCache
 from clients.orchestration.own_pace import OwnPace
 from clients.orchestration.placing import Placing
 from clients.profiles.visit import Visit, visit
@@ -55,11 +56,12 @@ class Corridor:
         router: Callable[[], Chooses],
         pace: OwnPace,
         placing: Placing | None,
+        cache: SiteCache | None = None,
     ) -> None:
         """`router` gives who decides for auto; it may take a while and raise GenerationError."""
         self.site, self.metrics, self.ledger, self.workflow = site, metrics, ledger, workflow
         self._settings, self._channel, self._router = settings, channel, router
-        self._placing = placing
+        self._placing, self._cache = placing, cache
         self._rules = NetworkRules(network_folder(settings))
         self._part = SitePart(settings, site, owner=owner, serving=serving, pace=pace)
 
@@ -100,6 +102,7 @@ class Corridor:
             check_deadline(wish)
             theirs, way = self.visit(person, short), self.workflow.mode(mode)
             with self.ledger.request(self.site.id, mode, short, started=started, way=way) as tab:
+                kept = self._cache.request(theirs) if self._cache else None
                 walk = _Walk(tab, meter, when_left)
                 here = self._part.here(
                     visit=theirs,
@@ -107,6 +110,7 @@ class Corridor:
                     when_left=walk.when_left,
                     on_enriched=walk.enriched,
                     on_own=walk.own,
+                    cache=kept,
                 )
                 asked = Asked(
                     short=short,
@@ -124,6 +128,7 @@ class Corridor:
                     when_left=walk.when_left,
                     record=tab.ends,
                     on_trace=tab.trace,
+                    answers=kept,
                     placing=self._placing,
                 )
                 if asked.wants_place:
@@ -152,6 +157,7 @@ class Corridor:
             card=self._part.card(theirs),
             when_left=when_left,
             max_new_tokens=max_new_tokens,
+            cache=self._cache.request(theirs) if self._cache else None,
         )
 
 
@@ -170,6 +176,7 @@ class _Walk:
     def enriched(self, enrichment: Enrichment) -> None:
         self._enrichment = enrichment
         self._tab.release = enrichment.in_use.release
+        self._tab.kept_enriched = enrichment.kept
         self._tab.model_cpu_seconds += enrichment.cpu_seconds
 
     def own(self, written: Written) -> None:
