@@ -34,7 +34,7 @@ usage() {
   trace        --site S [REQUEST_ID|last]: what a request did, step by step
   intent       "TEXT" --site S: its intent and slots as JSON; jsonl=FILE for many
   trend        book=FILE or --site S: the next counts of a series; writes var/NAME-SEED/trend
-  network      INTENT_JSON: proposes a management action; a dry run unless --apply
+  act          proposes what an intent asks of the network; a dry run unless apply=true
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
   compare      compares edge, cloud, split, synergy and auto over links; writes var/NAME-SEED/compare
   orchestrate  plays bursty traces for real and as a model; writes var/NAME-SEED/orchestrate
@@ -72,7 +72,7 @@ main() {
       setup gguf
       exec "$PYTHON" -m server "$@"
       ;;
-    books | ledger | status | workflow | trace | ask | profile | site | edge | intent | trend | network)
+    books | ledger | status | workflow | trace | ask | profile | site | edge | intent | trend | act)
       setup
       exec "$PYTHON" -m clients "$@"
       ;;

@@ -289,37 +289,6 @@ def trend(
 
 
 @app.command()
-def network(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INTENT_JSON [KEY=VALUE]...", help="What `intent` printed, or a file of it."
-        ),
-    ] = None,
-    apply: Annotated[bool, typer.Option(help="Apply it, after a dry run.")] = False,
-    confirm: Annotated[str, typer.Option(help="The id of a destructive action, to apply it.")] = "",
-    undo: Annotated[str, typer.Option(help="The id of an applied action, to undo it.")] = "",
-) -> None:
-    """Propose the management action that an intent asks for; show what it would change.
-
-    Writes a line of var/NAME-SEED/network/audit.jsonl, and with --apply the simulator's state.
-    """
-    words = list(arguments or [])
-    settings = _settings([word for word in words if _is_setting(word)])
-    given = [word for word in words if not _is_setting(word)]
-    from clients.insight.acting.verb import propose_and_apply
-
-    propose_and_apply(
-        settings,
-        given[0] if given else "",
-        apply=apply,
-        confirm=confirm,
-        undo=undo,
-        console=Console(),
-    )
-
-
-@app.command()
 def ledger(arguments: Arguments = None) -> None:
     """Print what the sites of this machine have spent: bytes, characters, seconds, by mode.
 
@@ -396,6 +365,46 @@ def trace(
     from clients.workflow.verb import show_trace
 
     show_trace(settings, site or sites[0], wanted[0], Console())
+
+
+@app.command()
+def act(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[intents=FILE] [apply=true] [yes=true] [confirm=ID] [undo=ID] [audit=true] "
+            "[KEY=VALUE]...",
+            help="Intents as JSON; without a file they are read from standard input.",
+        ),
+    ] = None,
+) -> None:
+    """Propose management actions for inferred network intents; apply them with apply=true.
+
+    Prints each action as JSON and what it would change; nothing changes without apply=true. What
+    takes something away needs its id, typed or as confirm=ID. undo=ID takes the newest one back,
+    audit=true prints and checks the audit. Writes var/NAME-SEED/network: rules.json, which
+    admission and edge services obey, and audit.jsonl.
+    """
+    from clients.insight.acting.verb import propose_and_apply, show_audit, undo
+    from clients.insight.acting.words import read_intents, split_words
+
+    words, rest = split_words(arguments or [])
+    settings, console = _settings(rest), Console()
+    if words.audit:
+        show_audit(settings, console)
+    elif words.undo:
+        undo(settings, words.undo, console)
+    else:
+        terminal = sys.stdin.isatty() and words.intents != "-"
+        propose_and_apply(
+            settings,
+            read_intents(words.intents),
+            console,
+            apply=words.apply,
+            yes=words.yes,
+            confirm=words.confirm,
+            ask=input if terminal else None,
+        )
 
 
 @app.command()

@@ -9,6 +9,7 @@ NetGPTError                 what was expected, what was found, what to do
 ├── ReleaseError            a release folder or alias
 ├── ProfileError            a person's profile at a site; never quotes it
 │   └── UnknownPerson       there is none
+├── ActionError             an intent that becomes no management action, or one not to be applied
 ├── FederationError         a round or a run that cannot go on
 └── GenerationError         the cloud's generation endpoint; carries a gRPC status name
 """
@@ -54,6 +55,10 @@ class UnknownPerson(ProfileError):
             "This site has no profile of that person. ./run.sh profile list names those it has; "
             "profile set makes one."
         )
+
+
+class ActionError(NetGPTError, ValueError):
+    """A management action cannot be made, or must not be applied. Quotes no text of a request."""
 
 
 class FederationError(NetGPTError, RuntimeError):

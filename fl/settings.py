@@ -20,6 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fl.errors import SettingsError
+from fl.settings_acting import ActingSettings as ActingSettings
+from fl.settings_acting import CacheSettings as CacheSettings
+from fl.settings_acting import PrewarmSettings as PrewarmSettings
 from fl.settings_checks import mistakes
 from fl.settings_intent import IntentSettings as IntentSettings
 from fl.settings_sections import (
@@ -126,6 +129,9 @@ class Settings:
     compare: CompareSettings
     insight: InsightSettings
     intent: IntentSettings
+    acting: ActingSettings
+    cache: CacheSettings
+    prewarm: PrewarmSettings
 
     @property
     def var_dir(self) -> Path:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fl.link.profiles import mistake
 from fl.orchestration.admission import POLICIES
+from fl.settings_acting import acting_checks
 from fl.settings_intent import intent_mistakes
 from fl.tasks import TASKS
 
@@ -77,6 +78,7 @@ def mistakes(s: "Settings") -> list[str]:
         ),
         *_of_orchestrate(s),
         *intent_mistakes(s.intent),
+        *acting_checks(s),
         (s.split.layers >= 0, "split.layers must be 0 or more"),
         (s.split.memory_mb >= 1, "split.memory_mb must be at least 1"),
         (s.split.requests >= 1, "split.requests must be at least 1"),

@@ -156,6 +156,7 @@ class OrchestrationSettings:
     cell: str
     step_ms: float
     row_ms: float
+    forecast_share: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fl.errors import GenerationError
+from fl.network.state_file import NetworkRules, network_folder
 from fl.openai_api.api_keys import ApiKeys, load_keys
 from fl.openai_api.gateway import Gateway
 from fl.openai_api.listener import HttpListener
@@ -164,7 +165,8 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     releases_pb2_grpc.add_ReleaseServiceServicer_to_server(ReleaseService(settings), server)
     names = [RELEASES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    generation, book = GenerationService(metrics.refused), Book(settings)
+    generation = GenerationService(metrics.refused)
+    book = Book(settings, rules=NetworkRules(network_folder(settings)))
     orchestration = OrchestrationService(book)
     backend = EngineBackend(generates=generates)
     split = None

@@ -52,6 +52,7 @@ class Answered(Leaving):
     states_bytes: int = 0  # of hidden states that left, where the model is split
     own_seconds: float = 0.0  # for an own answer that auto wrote and did not keep
     layers_seconds: float = 0.0  # for the layers that run here then: loaded, waited for, run
+    cached: bool = False  # the site had kept the answer; the cloud was not asked
 
     @property
     def outcome(self) -> Reply | GenerationError:

@@ -26,6 +26,7 @@ class Figures:
     decode_seconds: float = 0.0
     cloud_cpu_seconds: float = 0.0
     cloud_release: str = ""
+    cached: bool = False  # the answer had been kept by the site
 
 
 def figures_of(answered: Answered) -> Figures:
@@ -56,4 +57,5 @@ def figures_of(answered: Answered) -> Figures:
         decode_seconds=cloud.decode_seconds if cloud else 0.0,
         cloud_cpu_seconds=cloud.cpu_seconds if cloud else 0.0,
         cloud_release=cloud.release if cloud else "",
+        cached=answered.cached,
     )

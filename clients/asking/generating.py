@@ -92,6 +92,8 @@ class Generating:
     def _sent(self, disclosed: Disclosed, deadline: Deadline) -> Events:
         """The cloud's LLaMA answers."""
         asked = self._asked
+        if asked.answers and (reply := asked.answers.find(disclosed.text, asked.wish)):
+            return (yield from self._kept(reply))
         left_s = deadline.left()  # whoever takes Leaving may have it as long as they like
         yield self._leaving(disclosed)
         request = request_of(
@@ -112,7 +114,24 @@ class Generating:
                 )
         except GenerationError as error:  # it was never sent
             ended = replace(ended, error=error)
+        if asked.answers and ended.reply and ended.reply.finish_reason in ("stop", "length"):
+            asked.answers.keep(disclosed.text, asked.wish, ended.reply)
         return replace(ended, seconds=perf_counter() - asked.started)
+
+    def _kept(self, reply: Reply) -> Events:
+        """An answer that the site had kept: nothing leaves."""
+        yield self._leaving(NOTHING)
+        if reply.text:
+            yield TextPiece(text=reply.text)
+        return replace(
+            self._answered(NOTHING),
+            answer=reply.text,
+            reply=replace(
+                reply, queue_seconds=0.0, prefill_seconds=0.0, decode_seconds=0.0, cpu_seconds=0.0
+            ),
+            seconds=perf_counter() - self._asked.started,
+            cached=True,
+        )
 
     def _split(self, disclosed: Disclosed, deadline: Deadline) -> Events:
         """The LLaMA's first layers here: states of the disclosed text leave, no text."""

@@ -28,7 +28,7 @@ from clients.workflow.steps import REFUSE
 from clients.workflow.trace import Trace
 from clients.workflow.workflow import Workflow
 from fl.errors import GenerationError, NetGPTError
-from fl.generation import TextPiece
+from fl.generation import Reply, TextPiece
 from fl.settings import Settings
 
 if TYPE_CHECKING:  # torch is loaded only where a model runs
@@ -58,6 +58,16 @@ class Here:
     answer: Callable[[str, Deadline], OwnAnswer]  # to an enriched prompt
     lower: Callable[[], "LowerLayers"]  # loads them at the first split
     fingerprint: str  # of the edge model's base
+
+
+class KeptAnswers(Protocol):
+    """Answers that the site keeps; insight/acting/site_cache.py does, for one request."""
+
+    def find(self, disclosed: str, wish: Wish) -> Reply | None:
+        """The very answer to it, if it is kept."""
+
+    def keep(self, disclosed: str, wish: Wish, reply: Reply) -> None:
+        """A whole answer came."""
 
 
 class Chooses(Protocol):
@@ -101,6 +111,7 @@ class Asked:
     when_left: Callable[[Callable[[], object]], None] = lambda give_up: None
     record: Callable[[Figures], None] = lambda figures: None
     on_trace: Callable[[Trace], None] = lambda trace: None
+    answers: "KeptAnswers | None" = None  # what the site keeps of answers
     placing: "Placing | None" = None  # asks the cloud for a place where there is a deadline
 
     @property

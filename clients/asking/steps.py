@@ -85,7 +85,10 @@ class AskingSteps:
         return self._generating.own(taken)
 
     def learn(self, answered: Answered) -> None:
-        """Tell who decides for auto what became of it."""
+        """Tell who decides for auto what became of it; a kept answer tells nothing of the cloud."""
+        if answered.cached:
+            self._used_place = False
+            return
         if self._chooser is not None:
             self._chooser.learn(answered)
         elif self._place is not None and self._asked.placing is not None:

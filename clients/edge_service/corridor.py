@@ -7,6 +7,7 @@ site_part.py -> the figures, a line in the site's ledger and one in its traces
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import replace
 from math import inf
 
 from clients.asking.ask import Answered, Leaving, Wish
@@ -18,6 +19,7 @@ from clients.edge_service.serving import InUse, Serving
 from clients.edge_service.site_part import Enrichment as Enrichment
 from clients.edge_service.site_part import SitePart
 from clients.edge_service.site_part import WhenLeft as WhenLeft
+from clients.insight.acting.site_cache import SiteCache
 from clients.orchestration.own_pace import OwnPace
 from clients.orchestration.placing import Placing
 from clients.profiles.visit import Visit, visit
@@ -25,6 +27,8 @@ from clients.workflow.workflow import Workflow
 from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import Reply, TextPiece
+from fl.network.rules import Rules
+from fl.network.state_file import NetworkRules, network_folder
 from fl.service_metrics import Meter, ServiceMetrics
 from fl.settings import Settings
 from fl.site import Site
@@ -52,11 +56,13 @@ class Corridor:
         router: Callable[[], Chooses],
         pace: OwnPace,
         placing: Placing | None,
+        cache: SiteCache | None = None,
     ) -> None:
         """`router` gives who decides for auto; it may take a while and raise GenerationError."""
         self.site, self.metrics, self.ledger, self.workflow = site, metrics, ledger, workflow
         self._settings, self._channel, self._router = settings, channel, router
-        self._placing = placing
+        self._placing, self._cache = placing, cache
+        self._rules = NetworkRules(network_folder(settings))
         self._part = SitePart(settings, site, owner=owner, serving=serving, pace=pace)
 
     def in_use(self) -> InUse | None:
@@ -83,16 +89,20 @@ class Corridor:
         is nobody. Nothing leaves before Leaving has been taken. Raises GenerationError where the
         site cannot do its part, and CancelledError where the asker has left before that.
         """
-        mode = mode or self._settings.mode
+        rules = self._rules()
+        mode = mode or rules.word("mode", self.site.id) or self._settings.mode
+        wish = self._with_class(rules, wish)
         with metered(self.metrics) as meter:
             if mode not in MODES:  # it may be any text, so it is not repeated
                 raise GenerationError(
                     f"The mode is one of {', '.join(MODES)}.", status="INVALID_ARGUMENT"
                 )
+            mode = permitted(rules, self.site.id, mode, self.workflow)
             check_prompt(short)
             check_deadline(wish)
             theirs, way = self.visit(person, short), self.workflow.mode(mode)
             with self.ledger.request(self.site.id, mode, short, started=started, way=way) as tab:
+                kept = self._cache.request(theirs) if self._cache else None
                 walk = _Walk(tab, meter, when_left)
                 here = self._part.here(
                     visit=theirs,
@@ -100,6 +110,7 @@ class Corridor:
                     when_left=walk.when_left,
                     on_enriched=walk.enriched,
                     on_own=walk.own,
+                    cache=kept,
                 )
                 asked = Asked(
                     short=short,
@@ -117,11 +128,17 @@ class Corridor:
                     when_left=walk.when_left,
                     record=tab.ends,
                     on_trace=tab.trace,
+                    answers=kept,
                     placing=self._placing,
                 )
                 if asked.wants_place:
                     tab.on_the_line()
                 yield from walk.walked(answer_by(asked))
+
+    def _with_class(self, rules: Rules, wish: Wish) -> Wish:
+        """With the deadline of the site's QoS class where the asker says none."""
+        seconds = rules.number("deadline", self.site.id)
+        return replace(wish, deadline_s=seconds) if seconds and wish.deadline_s is None else wish
 
     def enrich(
         self,
@@ -140,6 +157,7 @@ class Corridor:
             card=self._part.card(theirs),
             when_left=when_left,
             max_new_tokens=max_new_tokens,
+            cache=self._cache.request(theirs) if self._cache else None,
         )
 
 
@@ -158,6 +176,7 @@ class _Walk:
     def enriched(self, enrichment: Enrichment) -> None:
         self._enrichment = enrichment
         self._tab.release = enrichment.in_use.release
+        self._tab.kept_enriched = enrichment.kept
         self._tab.model_cpu_seconds += enrichment.cpu_seconds
 
     def own(self, written: Written) -> None:
@@ -188,6 +207,22 @@ class _Walk:
             raise
         finally:
             events.close()
+
+
+def permitted(rules: Rules, site_id: str, mode: str, workflow: Workflow) -> str:
+    """The mode, or edge in the place of one that could do without the cloud.
+
+    Raises GenerationError (PERMISSION_DENIED) for one that could not.
+    """
+    if not rules.number("deny", site_id):
+        return mode
+    if mode in ("cloud", "split") or workflow.mode("edge") != "edge":  # it may fix another mode
+        raise GenerationError(
+            f"A filter keeps site {site_id} from the cloud, so mode={mode} is not to be had. Ask "
+            "with mode=edge.",
+            status="PERMISSION_DENIED",
+        )
+    return "edge"
 
 
 def check_prompt(short: str) -> None:

@@ -9,7 +9,7 @@ text}}; PATCH removes a fact whose text is "" or null, and makes no profile.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from clients.profiles.profile import to_object
 from clients.profiles.store import ProfileStore
@@ -23,9 +23,14 @@ Body = Mapping[str, object]
 class ProfileRoutes:
     """Of the sites of one service; the first is its own."""
 
-    def __init__(self, stores: Mapping[str, ProfileStore]) -> None:
-        """`stores` by the site's id."""
-        self._stores, self._own = stores, next(iter(stores))
+    def __init__(
+        self,
+        stores: Mapping[str, ProfileStore],
+        *,
+        on_erased: Callable[[str], None] = lambda site: None,
+    ) -> None:
+        """`stores` by the site's id, of which `on_erased` hears when somebody's has gone."""
+        self._stores, self._own, self._on_erased = stores, next(iter(stores)), on_erased
 
     def resources(self) -> list[Resource]:
         """What the gateway is to answer."""
@@ -57,6 +62,7 @@ class ProfileRoutes:
         try:
             if call.method == "DELETE":
                 store.erase(person)
+                self._on_erased(site)
                 return _named(person, site) | {"object": "profile.deleted", "deleted": True}
             if call.method in ("PUT", "PATCH"):
                 all_of_them = call.method == "PUT"

@@ -117,6 +117,7 @@ class Tab:
         self._use: Use | None = None
         self.model_cpu_seconds = 0.0  # of the model's thread
         self.release: AdapterRelease | None = None  # that the site's part was written with
+        self.kept_enriched = False  # the site had kept the enriched prompt
         self.left = False  # who asked has left
         self.ended = False
 
@@ -155,6 +156,7 @@ class Tab:
             short_tokens=self._ledger.count_tokens(self._short),
             federation=release.federation if release else "",
             release=release.number if release else 0,
+            kept=_kept(self.kept_enriched, figures.cached),
         )
         self._ledger.enter(entry)
 
@@ -177,3 +179,9 @@ class Tab:
                 site_seconds=shown.enriched.seconds if shown else seconds,
             )
         )
+
+
+def _kept(enriched: bool, answer: bool) -> str:
+    if enriched and answer:
+        return "both"
+    return "enriched" if enriched else "answer" if answer else ""

@@ -32,6 +32,8 @@ from clients.edge_service.serving import Say, Serving
 from clients.edge_service.shared_line import line_to_cloud
 from clients.edge_service.site_routing import SiteRouting, meter_of
 from clients.edge_service.workbench import Workbench
+from clients.insight.acting.persistence import Persistence
+from clients.insight.acting.site_cache import Keeping, SiteCache
 from clients.insight.books import reader_of
 from clients.learning.failure import keep_failure
 from clients.orchestration.advertising import Advertising, cell_of
@@ -158,6 +160,14 @@ def edge_service(
         meter = meter_of(settings, lines.aside, site.id)
         pace, desk = OwnPace(settings, rows=MOST_TOGETHER), CloudDesk(channel)
         owner.on_turn = pace.turn_over
+        caches = {
+            one.id: SiteCache(settings, Persistence(), profiles_of(settings, one.id))
+            for one in (site, *others)
+            if settings.cache.entries
+        }
+        keeping = Keeping(caches, every_s=settings.edge.refresh_s)
+        if caches:
+            metrics.gauges(keeping.figures())
         cell = cell_of(settings, site.id)
         corridors = {
             one.id: Corridor(
@@ -172,6 +182,7 @@ def edge_service(
                 router=SiteRouting(settings, one, owner=owner, serving=served, meter=meter).router,
                 pace=pace,
                 placing=Placing(settings, one.id, cell=cell, desk=desk, pace=pace, meter=meter),
+                cache=caches.get(one.id),
             )
             for one, served in [(site, serving), *((s, hosted.serving[s.id]) for s in others)]
         }
@@ -188,7 +199,8 @@ def edge_service(
             on_error=lambda error_id, kind, frames: say(f"error {error_id}: {kind}\n{frames}"),
             guard_metrics=True,
             resources=ProfileRoutes(
-                {one.id: profiles_of(settings, one.id) for one in (site, *others)}
+                {one.id: profiles_of(settings, one.id) for one in (site, *others)},
+                on_erased=keeping.erased,
             ).resources(),
         )
         watch = ReleaseWatch(
@@ -209,6 +221,7 @@ def edge_service(
                 (watch.run, "release watch"),
                 (hosted.run, "hosted sites"),
                 (advertising.run, "adverts"),
+                (keeping.run, "cache"),
             )
         ]
         endpoint.start(learning, asking)

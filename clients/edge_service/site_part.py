@@ -4,7 +4,7 @@ All that the model writes, its owner writes; what is in use is taken once.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from clients.asking.alone import lower_layers, nothing_added
@@ -13,6 +13,7 @@ from clients.asking.enrichment import Enriched, as_enriched
 from clients.asking.modes import Here, OwnAnswer
 from clients.edge_service.model_owner import ModelOwner
 from clients.edge_service.serving import InUse, Serving
+from clients.insight.acting.site_cache import RequestCache
 from clients.orchestration.own_pace import OwnPace
 from clients.place_card import read_facts
 from clients.profiles.visit import Visit
@@ -40,6 +41,7 @@ class Enrichment:
     prompt_tokens: int  # that the model read
     in_use: InUse  # what it was written with
     cpu_seconds: float = 0.0  # of writing it
+    kept: bool = False  # it had been written before
 
 
 class SitePart:
@@ -70,6 +72,7 @@ class SitePart:
         when_left: WhenLeft,
         on_enriched: Callable[[Enrichment], None],
         on_own: Callable[[Written], None],
+        cache: RequestCache | None = None,
     ) -> Here:
         """The part of one request. Its calls raise as `enrich` does."""
 
@@ -77,9 +80,14 @@ class SitePart:
             seconds = deadline.left()
             with self._pace.enriching() as work:
                 enrichment = self.enrich(
-                    short, visit=visit, card=card, when_left=when_left, seconds=seconds
+                    short,
+                    visit=visit,
+                    card=card,
+                    when_left=when_left,
+                    seconds=seconds,
+                    cache=cache,
                 )
-                work.tokens = enrichment.enriched.new_tokens
+                work.tokens = 0 if enrichment.kept else enrichment.enriched.new_tokens
             on_enriched(enrichment)
             return enrichment.enriched
 
@@ -120,6 +128,7 @@ class SitePart:
         when_left: WhenLeft,
         max_new_tokens: int | None = None,
         seconds: float | None = None,
+        cache: RequestCache | None = None,
     ) -> Enrichment:
         """The enriched prompt, within `seconds` (asking.timeout_s). Raises GenerationError or
         GivenUp where the site cannot make one, and CancelledError where the asker has left before.
@@ -133,9 +142,16 @@ class SitePart:
         started, prompt = perf_counter(), edge_prompt(card, short)
         limit = self._settings.asking.enriched_tokens
         most = min(limit, max_new_tokens or limit)
-        written = self._written(prompt, in_use.adapter, most, when_left, seconds)
-        model, took_s = self._owner.loaded.result(), perf_counter() - started
-        enriched = as_enriched(written.text, short, model, seconds=took_s)
+        kept = cache.enriched(in_use, card, short, most) if cache else None
+        if kept is not None:
+            enriched, cpu_seconds = replace(kept, seconds=perf_counter() - started), 0.0
+        else:
+            written = self._written(prompt, in_use.adapter, most, when_left, seconds)
+            model, took_s = self._owner.loaded.result(), perf_counter() - started
+            enriched = as_enriched(written.text, short, model, seconds=took_s)
+            cpu_seconds = written.cpu_seconds
+            if cache:
+                cache.keep_enriched(in_use, card, short, most, enriched)
         visit.remember(enriched.text)
         return Enrichment(
             card=card,
@@ -143,7 +159,8 @@ class SitePart:
             enriched=enriched,
             prompt_tokens=self.count_tokens(prompt),
             in_use=in_use,
-            cpu_seconds=written.cpu_seconds,
+            cpu_seconds=cpu_seconds,
+            kept=kept is not None,
         )
 
     def count_tokens(self, text: str) -> int:

@@ -19,6 +19,7 @@ def account(
     short_tokens: int,
     federation: str,
     release: int,
+    kept: str = "",
 ) -> Entry:
     """The line of a request. `crossed` is what the socket saw of it alone, None where unknown.
 
@@ -54,4 +55,5 @@ def account(
         federation=federation,
         release=release,
         cloud_release=figures.cloud_release,
+        kept=kept,
     )

@@ -52,6 +52,8 @@ class Entry:
     release: int  # of the edge model
     cloud_release: str  # base, or as in cloud/3; "" where no cloud answered
 
+    kept: str = ""  # what the site had kept of it: enriched | answer | both; "" for nothing
+
 
 def to_line(entry: Entry) -> bytes:
     """The entry as a line of JSON."""
@@ -65,7 +67,7 @@ def from_line(line: bytes) -> Entry | None:
     except (json.JSONDecodeError, UnicodeDecodeError):
         return None
     names = {field.name: field.type for field in fields(Entry)}
-    if not isinstance(found, dict) or found.keys() != names.keys():
+    if not isinstance(found, dict) or {"kept", *found} != names.keys():  # older lines lack it
         return None
     return Entry(**found) if all(_is(names[k], v) for k, v in found.items()) else None
 
@@ -78,7 +80,7 @@ def _is(wanted: Any, value: object) -> bool:
 
 def check_names(entry: Entry) -> None:
     """Raise FederationError for an entry that could hold a text: names are short words."""
-    for name in ("request_id", "site_id", "wanted", "mode", "outcome", "counted"):
+    for name in ("request_id", "site_id", "wanted", "mode", "outcome", "counted", "kept"):
         value = getattr(entry, name)
         if len(value) > 128 or any(c.isspace() for c in value):
             raise FederationError(f"A ledger's {name} is one word, found {len(value)} characters.")

@@ -53,6 +53,15 @@ class Visit:
         texts = [text for name, text in self._profile.facts.items() if name not in disclosed]
         return Hidden(texts=tuple(texts), told=told_words(render_card(self._place_facts)))
 
+    @property
+    def owner(self) -> tuple[str, str] | None:
+        """Whose it is, and since when there is that profile; None where it is nobody's."""
+        return (self._profile.person, self._profile.since) if self._profile else None
+
+    def kind(self, enriched: str) -> str:
+        """For which kind of venue of the place it is; "" for none. After `card`."""
+        return kind_named(enriched, self._place_facts)
+
     def remember(self, enriched: str) -> None:
         """Note for which kind of venue the person asked, if profile.history wants it."""
         if self._profile is None or self._store is None or not self._settings.profile.history:

@@ -35,6 +35,7 @@ class Wanted:
     tokens: float  # the cloud's model is to write, expected
     ready_s: float  # until the site has its prompt ready
     own_s: float  # in which the site would have answered by itself; inf where it cannot
+    share: float = 1.0  # of a worker's time that it may count on; the rest is kept for others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,11 +203,12 @@ class Admission:
         self, now: float, wanted: Wanted, server: BatchServer, arrives: float
     ) -> tuple[float, bool]:
         """When it would be through at a worker, and whether somebody else would then miss his."""
+        tokens = wanted.tokens / wanted.share  # it is as slow as a worker that others use too
         if self._policy == "network":
-            return arrives + wanted.tokens * server.pace.token_s(1), False
+            return arrives + tokens * server.pace.token_s(1), False
         if self._policy == "none":
-            return arrives + server.expect(now, wanted.tokens), False
-        through = server.foresee(now, wanted.request_id, wanted.tokens, comes_at=arrives)
+            return arrives + server.expect(now, tokens), False
+        through = server.foresee(now, wanted.request_id, tokens, comes_at=arrives)
         mine = through.pop(wanted.request_id)
         late = any(when > self._due.get(job, inf) for job, when in through.items())
         return mine, late

@@ -12,6 +12,8 @@ from time import monotonic
 
 from fl.errors import GenerationError
 from fl.generation import Reply
+from fl.link.speed import LinkSpeed
+from fl.network.rules import Rules, carved, own_link, worker_share
 from fl.orchestration.admission import Admission, Verdict, Wanted
 from fl.orchestration.batch_server import Pace
 from fl.orchestration.occupancy import Occupancy, Stay
@@ -46,8 +48,17 @@ class _Worker:
 class Book:
     """One cloud's. For any thread."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = monotonic,
+        rules: Callable[[], Rules] = Rules,
+    ) -> None:
+        """`rules` looks up what management has set."""
         its = settings.orchestration
+        self._look_up, self._rules = rules, Rules()
+        self._cells: dict[str, tuple[LinkSpeed, set[str]]] = {}  # cell -> its link, its sites
         self._clock, self._lock = clock, Lock()
         self._admission = Admission(its.admission, slack=its.slack)
         self.policy = its.admission
@@ -81,7 +92,9 @@ class Book:
         with self._lock:
             self._adverts.put(self._clock(), advert)
             if advert.link is not None:
-                self._admission.link(advert.cell, advert.link)
+                members = self._cells.get(advert.cell, (advert.link, set[str]()))[1]
+                self._cells[advert.cell] = advert.link, members | {advert.site_id}
+                self._carve(advert.cell)
 
     def admit(self, announced: Announced) -> Verdict:
         """Promise a request its place, or say that there is none for it.
@@ -95,19 +108,22 @@ class Book:
             if announced.request_id in self._runs:  # its place is in use: nobody else's to free
                 raise GenerationError("This request is here already.", status="ALREADY_EXISTS")
             self._free(now, announced.request_id)
+            self._obey()
+            link = own_link(self._rules, announced.cell, announced.site_id)
             if announced.rtt_s is not None:
-                self._admission.round_trip(announced.cell, announced.rtt_s)
+                self._admission.round_trip(link, announced.rtt_s)
             verdict = self._admission.admit(
                 now,
                 Wanted(
                     request_id=announced.request_id,
-                    link=announced.cell,
+                    link=link,
                     deadline_s=announced.deadline_s,
                     bytes_up=announced.bytes_up,
                     bytes_down=announced.bytes_down,
                     tokens=self._tokens.value,
                     ready_s=announced.ready_s,
                     own_s=announced.own_s,
+                    share=worker_share(self._rules, announced.site_id),
                 ),
             )
             if verdict.place == "cloud":
@@ -183,6 +199,19 @@ class Book:
                 )
                 for name, worker in sorted(self._workers.items())
             ]
+
+    def _obey(self) -> None:
+        """Follow what management has set since; what is promised stays promised."""
+        if (rules := self._look_up()) != self._rules:
+            self._rules = rules
+            for cell in self._cells:
+                self._carve(cell)
+
+    def _carve(self, cell: str) -> None:
+        """Let admission know the cell's link as each of its sites may use it."""
+        speed, members = self._cells[cell]
+        for name, its in carved(self._rules, cell, speed, sorted(members)).items():
+            self._admission.link(name, its)
 
     def _take_on(self, workers: Sequence[WorkerState]) -> None:
         """Know them all, and let admission know those that answer."""

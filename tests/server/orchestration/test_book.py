@@ -6,9 +6,12 @@ import pytest
 
 from fl.errors import GenerationError
 from fl.link.speed import LinkSpeed
+from fl.network.rules import Rule, Rules
 from server.orchestration.adverts import Advert
+from server.orchestration.book import Book
 from tests.server.orchestration.books import (
     HERE,
+    SETTINGS,
     Clock,
     announced,
     book_of,
@@ -135,3 +138,14 @@ def test_the_round_trip_of_a_question_counts_for_it() -> None:
     assert book.admit(announced("quick")).place == "cloud"  # 0.6 s and 0.1 s of 1 s
     book.release("quick")
     assert book.admit(replace(announced("slow"), rtt_s=0.6)).place == "shed"
+
+
+def test_rules_of_management_are_obeyed_from_the_next_question_on() -> None:
+    held: list[Rules] = [Rules()]
+    book = Book(SETTINGS, clock=Clock(), rules=lambda: held[0])
+    book.staff(HERE)
+    assert book.admit(announced("a", deadline_s=0.7)).place == "cloud"  # 0.6 s alone
+    book.release("a")
+    held[0] = Rules(rules=(Rule(kind="share", site="oak", value=0.5),))
+    assert book.admit(announced("b", deadline_s=0.7)).place == "shed"  # 1.2 s beside oak's half
+    assert book.admit(announced("c", deadline_s=1.3)).place == "cloud"

@@ -1,0 +1,1 @@
+"""What intents and forecasts are used for: management actions, a cache, pre-warming."""

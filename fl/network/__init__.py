@@ -1,0 +1,1 @@
+"""What management has set of the network, beside the settings."""
