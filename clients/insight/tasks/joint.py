@@ -39,7 +39,9 @@ def measure_joint(settings: Settings, on_arm: Callable[[str], None]) -> Joint:
 
     Raises BookError where a task's books are not written yet.
     """
-    settings = replace(settings, personal="none", method="fedavg", rounds=settings.insight.rounds)
+    settings = replace(
+        settings, personal="none", method="fedavg", rounds=settings.insight.rounds
+    )
     sites = federated_sites(settings)
     books = {
         task: [read_task_book(with_task(settings, task), site) for site in sites] for task in TASKS
