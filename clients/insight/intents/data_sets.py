@@ -49,7 +49,6 @@ class DataSet:
     train: tuple[Labelled, ...]
     calibration: tuple[Labelled, ...]
     heldout: tuple[Labelled, ...]
-    left_out: int  # records whose slots do not stand in their text
 
 
 def read_set(name: str, its: IntentStudySettings) -> DataSet:
@@ -58,16 +57,9 @@ def read_set(name: str, its: IntentStudySettings) -> DataSet:
         resolve(f"configs/intents/{name}.yaml"), source=f"configs/intents/{name}.yaml"
     )
     pools: dict[str, list[Labelled]] = {"train": [], "calibration": [], "heldout": []}
-    left_out = 0
     for file in FILES[name]:
         for where, entry in _lines(resolve(its.data) / file):
-            try:
-                text, intent, slots = labelled(entry, where, schema)
-            except BookError:
-                if not _has_foreign_slot(entry, schema):
-                    raise
-                left_out += 1  # a few of snips, whose characters were damaged
-                continue
+            text, intent, slots = labelled(entry, where, schema)
             found = Labelled(text=text, intent=intent, slots=slots)
             pools[_part(name, file, entry, text)].append(found)
     return DataSet(
@@ -75,7 +67,6 @@ def read_set(name: str, its: IntentStudySettings) -> DataSet:
         train=tuple(_some(pools["train"], its.train_records)),
         calibration=tuple(_some(pools["calibration"], its.train_records)),
         heldout=tuple(_some(pools["heldout"], its.heldout_records)),
-        left_out=left_out,
     )
 
 
@@ -92,16 +83,6 @@ def _part(name: str, file: str, entry: Mapping[str, Any], text: str) -> str:
 def number_of(text: str) -> int:
     """A number that only the text decides."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
-
-
-def _has_foreign_slot(entry: Mapping[str, Any], schema: Schema) -> bool:
-    """Is the record without its slots a good one?"""
-    bare = {key: value for key, value in entry.items() if key != schema.line[2]}
-    try:
-        labelled(bare, "", schema)
-    except BookError:
-        return False
-    return True
 
 
 def _some(found: Sequence[Labelled], most: int) -> Sequence[Labelled]:

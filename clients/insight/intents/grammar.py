@@ -6,7 +6,8 @@ prefers, and wherever the writing ends, the text is valid:
 
     answer  = { "\\n" slot ": " value }  end        at most `most` of them
     slot    = the words of one of the intent's slots, each once unless they repeat
-    value   = a span of the request that begins and ends at a border of words
+    value   = a span of the request that begins and ends at a border of words, behind the value
+              before it: slots come in the order of the request, and no place in it is used twice
 """
 
 import re
@@ -38,13 +39,29 @@ def borders(text: str) -> tuple[list[int], list[int]]:
 
 def is_span(value: str, text: str) -> bool:
     """Does a value stand in a line from one border of words to another?"""
-    starts, ends = map(set, borders(text))
-    at = text.find(value) if value else -1
-    while at >= 0:
-        if at in starts and at + len(value) in ends:
-            return True
-        at = text.find(value, at + 1)
-    return False
+    return bool(_occurrences(value, text))
+
+
+def _occurrences(value: str, text: str) -> list[int]:
+    """Where a value stands, in characters."""
+    starts, ends = borders(text)
+    last = set(ends)
+    return [i for i in starts if value and text.startswith(value, i) and i + len(value) in last]
+
+
+def in_text_order(slots: Slots, text: str) -> Slots:
+    """Slots by where their values stand, each behind the one before where that can be."""
+    placed: list[tuple[int, int]] = []
+    for place, (_, value) in enumerate(slots):
+        at = _occurrences(value, text)
+        free = [i for i in at if all(i >= j + len(slots[k][1]) for j, k in placed)]
+        apart = [
+            i
+            for i in at
+            if all(i >= j + len(slots[k][1]) or i + len(value) <= j for j, k in placed)
+        ]
+        placed.append(((free or apart or at or [len(text)])[0], place))
+    return tuple(slots[place] for _, place in sorted(placed))
 
 
 def parse_slots(written: str, slots: Sequence[str]) -> Slots:
@@ -62,6 +79,7 @@ class _State:
     name: tuple[int, ...] = ()  # tokens of the slot's name so far
     at: frozenset[int] = frozenset()  # bytes of the request where the value may have come to
     used: tuple[int, ...] = ()  # slots that have a value, by their place
+    behind: int = 0  # byte of the request where the next value may begin at the earliest
 
 
 class SlotGrammar:
@@ -86,7 +104,9 @@ class SlotGrammar:
         starts, ends = ([len(text[:i].encode()) for i in found] for found in borders(text))
         self._starts, self._ends = frozenset(starts), frozenset(ends)
         self._to_end = _distances(self._ends, len(self._data))
-        self._least = 1 + min((self._to_end[s + 1] + 1 for s in starts), default=limit + 1)
+        self._least = _suffix_least(
+            {start: 2 + self._to_end[start + 1] for start in starts}, len(self._data), limit + 1
+        )
         self._names = [tuple(model_ids(f"{words(slot)}:")) for slot in slots]
         self._taken: tuple[int, ...] = ()
         self._state = _State("rest")
@@ -105,9 +125,10 @@ class SlotGrammar:
         if state.where == "name":
             return self._in_name(state, left)
         steps = self._in_value(state, left)
-        if state.where == "rest" or (state.where == "value" and state.at & self._ends):
+        ends = state.at & self._ends if state.where == "value" else {0}
+        if state.where in ("rest", "value") and ends:
             steps[self._end_id] = state
-            after = _State("name", used=state.used)
+            after = _State("name", used=state.used, behind=min(ends))
             if self._in_name(after, left - 1):
                 steps[self._vocabulary.newline] = after
         return steps
@@ -118,7 +139,7 @@ class SlotGrammar:
         steps = {}
         depth = len(state.name)
         for place, name in enumerate(self._names):
-            fits = len(name) - depth + self._least <= left
+            fits = len(name) - depth + self._least[state.behind] <= left
             if (
                 name[:depth] != state.name
                 or not fits
@@ -128,7 +149,8 @@ class SlotGrammar:
             so_far = name[: depth + 1]
             after = replace(state, name=so_far)
             if so_far == name:
-                after = _State("blank", at=self._starts, used=(*state.used, place))
+                starts = frozenset(start for start in self._starts if start >= state.behind)
+                after = replace(state, where="blank", at=starts, used=(*state.used, place))
             steps[name[depth]] = after
         return steps
 
@@ -145,7 +167,7 @@ class SlotGrammar:
         steps = {
             token: replace(state, where="value", at=frozenset(at)) for token, at in reached.items()
         }
-        if state.where == "blank" and self._least <= left:
+        if state.where == "blank" and self._least[state.behind] <= left:
             steps[self._vocabulary.ids[b" "]] = replace(state, where="begun")
         return steps
 
@@ -157,6 +179,14 @@ def _distances(ends: frozenset[int], length: int) -> list[int]:
         last = place if place in ends else last
         if last is not None:
             found[place] = last - place
+    return found
+
+
+def _suffix_least(of: dict[int, int], length: int, none: int) -> list[int]:
+    """The least of all from each place on: tokens that a whole value takes, its blank included."""
+    found = [none] * (length + 2)
+    for place in range(length, -1, -1):
+        found[place] = min(found[place + 1], of.get(place, none))
     return found
 
 

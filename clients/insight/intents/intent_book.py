@@ -3,13 +3,14 @@
     {"text": ..., "intent": NAME, "slots": {NAME: VALUE or [VALUE, ...]}}     or, in any order and
     {"text": ..., "intent": NAME, "entities": [[NAME, VALUE], ...]}           as often as needed
 
-The schema names these keys. `split` is as in every book. Blanks count as one, line breaks too.
+The schema names these keys. Slots are learned in the order in which their values stand in the text.
+`split` is as in every book. Blanks count as one, line breaks too.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from clients.insight.intents.grammar import is_span, one_line
+from clients.insight.intents.grammar import in_text_order, is_span, one_line
 from clients.insight.intents.schema import Schema, Slots, words
 from clients.insight.intents.schema_file import schema_of
 from clients.prompts.book import Reader, text_of
@@ -59,7 +60,7 @@ def labelled(entry: Mapping[str, Any], where: str, schema: Schema) -> tuple[str,
                 "Copy it from there."
             )
     _check_counts(slots, where, schema)
-    return text, intent, slots
+    return text, intent, in_text_order(slots, text)
 
 
 def _check_counts(slots: Slots, where: str, schema: Schema) -> None:

@@ -16,7 +16,6 @@ class SetResult:
     name: str
     train: int
     heldout: int
-    left_out: int
     sites: Mapping[str, int]  # training records of each
     scores: Mapping[str, Score | None]
     seconds: Mapping[str, float]  # of each arm, training and judging

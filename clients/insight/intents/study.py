@@ -103,7 +103,6 @@ def _measure_set(
         name=data.schema.name,
         train=len(data.train),
         heldout=len(data.heldout),
-        left_out=data.left_out,
         sites={book.site.id: len(book.train) for book in books},
         scores=scores,
         seconds=seconds,

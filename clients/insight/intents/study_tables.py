@@ -37,10 +37,9 @@ def markdown(results: Sequence[SetResult], settings: Settings) -> str:
     ]
     for result in results:
         sites = ", ".join(f"{name} {count}" for name, count in result.sites.items())
-        left = f"; {result.left_out} damaged records left out" if result.left_out else ""
         rows = [_row(arm, score, result.seconds[arm]) for arm, score in result.scores.items()]
         parts.append(
-            f"## {result.name}: {result.train} records learned, {result.heldout} held out{left}"
+            f"## {result.name}: {result.train} records learned, {result.heldout} held out"
             f"\n\n{table(_HEADER, rows)}\n\n{compared(result)}\n\nSites: {sites}."
         )
     return "\n\n".join(parts) + "\n"

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.edge_model import EdgeModel
-from clients.insight.intents.grammar import SlotGrammar, borders, is_span, one_line, parse_slots
+from clients.insight.intents.grammar import (
+    SlotGrammar,
+    borders,
+    in_text_order,
+    is_span,
+    one_line,
+    parse_slots,
+)
 from clients.insight.intents.reading import IntentReader
 from clients.insight.intents.schema import to_object
 from clients.insight.intents.schema_file import parse, read_schema
@@ -91,6 +98,9 @@ def test_any_walk_that_the_grammar_allows_is_valid(
     assert len(slots) <= most
     assert all(is_span(value, text) for _, value in slots)
     assert repeats or len({name for name, _ in slots}) == len(slots)
+    at = 0
+    for _, value in slots:  # each behind the one before
+        at = text.index(value, at) + len(value)
 
 
 @given(data=st.data(), text=texts)
@@ -99,17 +109,25 @@ def test_every_valid_answer_is_allowed_as_the_tokenizer_writes_it(
     data: st.DataObject, text: str
 ) -> None:
     starts, ends = borders(text)
-    spans = [text[s:e] for s in starts for e in ends if e > s]
-    if not spans:
+    if not starts:
         assert grammar(text)([]) == [END]
         return
-    chosen = data.draw(
-        st.lists(st.tuples(st.sampled_from(SLOTS), st.sampled_from(spans)), max_size=3)
-    )
+    chosen: list[tuple[str, str]] = []
+    at = 0
+    while len(chosen) < 3 and (rest := [s for s in starts if s >= at]) and data.draw(st.booleans()):
+        start = data.draw(st.sampled_from(rest))
+        at = data.draw(st.sampled_from([end for end in ends if end > start]))
+        chosen.append((data.draw(st.sampled_from(SLOTS)), text[start:at]))
     written = "".join(f"\n{name}: {value}" for name, value in chosen).replace("qosV", "qos v")
     ids = token_ids(TOKENIZER, written)
     if END not in ids:  # a request may spell the end mark, which the tokenizer then makes one
         assert follow(grammar(text, limit=500), ids)
+
+
+def test_slots_in_the_order_of_the_text() -> None:
+    pairs = (("target", "h2"), ("source", "h1"), ("source", "h2"))
+    assert in_text_order(pairs, "h1 to h2 by h2") == (pairs[1], pairs[0], pairs[2])
+    assert in_text_order(pairs[::-1], "h1 to h2 by h2") == (pairs[1], pairs[2], pairs[0])
 
 
 def test_a_slot_comes_once_unless_slots_repeat() -> None:
