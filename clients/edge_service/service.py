@@ -15,11 +15,12 @@ from clients.asking.alone import nothing_added
 from clients.atomic import clear_asides
 from clients.edge_model import edge_model
 from clients.edge_service.asking_servicer import AskingServicer
+from clients.edge_service.by_products import ByProducts
 from clients.edge_service.corridor import Corridor
 from clients.edge_service.edge_file import edge_file, publish_edge_file, withdraw_edge_file
 from clients.edge_service.endpoint import Endpoint
 from clients.edge_service.held_book import HeldBook
-from clients.edge_service.hosted_sites import HostedSites, named, other_sites
+from clients.edge_service.hosted_sites import HostedSites, other_sites
 from clients.edge_service.http_backend import EdgeBackend
 from clients.edge_service.http_listener import LARGEST_BODY, http_keys, http_listener
 from clients.edge_service.learning_servicer import LearningServicer
@@ -34,7 +35,6 @@ from clients.edge_service.site_routing import SiteRouting, meter_of
 from clients.edge_service.workbench import Workbench
 from clients.insight.acting.persistence import Persistence
 from clients.insight.acting.site_cache import Keeping, SiteCache
-from clients.insight.books import reader_of
 from clients.learning.failure import keep_failure
 from clients.orchestration.advertising import Advertising, cell_of
 from clients.orchestration.cloud_desk import CloudDesk
@@ -47,11 +47,10 @@ from fl.errors import FederationError, NetGPTError
 from fl.openai_api.gateway import Gateway
 from fl.prompt_format import cloud_prompt
 from fl.service_metrics import ServiceMetrics
-from fl.settings import Settings, resolve, with_task
+from fl.settings import Settings, resolve
 from fl.signing import cloud_key
-from fl.site import Site
 from fl.site_list import book_path, hosted_site, site_folder
-from fl.tasks import BY_PRODUCTS, COMPLETE
+from fl.tasks import COMPLETE
 
 STOP_S = 3.0  # for a step of learning, and for calls, to end
 
@@ -127,26 +126,14 @@ def edge_service(
             say(f"the book cannot be read: {type(error).__name__}; failure.txt says where")
         # 5. Answer, and follow the cloud's releases.
         bench = Workbench(owner, say)
-        by_products = {
-            task: Serving(
-                with_task(settings, task),
-                site,
-                spec=model.spec,
-                layers=model.base.layers,
-                say=named(task, say),
-                owns_shelf=False,
-            )
-            for task in BY_PRODUCTS
-        }
-        for used in by_products.values():
-            used.load()
+        by_products = ByProducts(settings, site, owner=owner, model=model, say=say)
         learning = LearningServicer(
             settings,
             site,
             key=key,
-            books={COMPLETE: book} | {task: _held(settings, site, task) for task in BY_PRODUCTS},
+            books={COMPLETE: book, **by_products.books},
             bench=bench,
-            serving={COMPLETE: serving, **by_products},
+            serving={COMPLETE: serving, **by_products.serving},
         )
         hosted = HostedSites(settings, others, model, say)
         metrics = ServiceMetrics("edge")
@@ -198,10 +185,13 @@ def edge_service(
             largest_body=LARGEST_BODY,
             on_error=lambda error_id, kind, frames: say(f"error {error_id}: {kind}\n{frames}"),
             guard_metrics=True,
-            resources=ProfileRoutes(
-                {one.id: profiles_of(settings, one.id) for one in (site, *others)},
-                on_erased=keeping.erased,
-            ).resources(),
+            resources=[
+                *ProfileRoutes(
+                    {one.id: profiles_of(settings, one.id) for one in (site, *others)},
+                    on_erased=keeping.erased,
+                ).resources(),
+                *by_products.resources(),
+            ],
         )
         watch = ReleaseWatch(
             settings, site, channel=releases, key=key, serving=serving, owner=owner, say=say
@@ -249,11 +239,6 @@ def edge_service(
                 for follower in followers:
                     follower.join()
             say("stopped")
-
-
-def _held(settings: Settings, site: Site, task: str) -> HeldBook:
-    of_task = with_task(settings, task)
-    return HeldBook(book_path(of_task, site), site, reader_of(of_task))
 
 
 def _name(serving: Serving) -> str:

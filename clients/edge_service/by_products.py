@@ -1,0 +1,86 @@
+"""The by-products at an edge service: each task's book, shelf and adapter, on the one model.
+
+Readings are made on the model's thread, after the prompts that wait and before learning.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import TimeoutError as TooLate
+
+from clients.edge_model import EdgeModel
+from clients.edge_service.held_book import HeldBook
+from clients.edge_service.hosted_sites import named
+from clients.edge_service.intent_routes import IntentRoutes
+from clients.edge_service.model_owner import ModelOwner, Result
+from clients.edge_service.serving import Say, Serving
+from clients.insight.books import reader_of
+from clients.insight.intents.schema import Intent
+from clients.insight.intents.schema_file import schema_of
+from clients.insight.intents.site_intents import SiteIntents
+from fl.adapter import Adapter
+from fl.errors import GenerationError
+from fl.openai_api.resources import Resource
+from fl.settings import Settings, with_task
+from fl.site import Site
+from fl.site_list import book_path
+from fl.tasks import BY_PRODUCTS, INTENT
+
+
+class ByProducts:
+    """Of one site."""
+
+    def __init__(
+        self, settings: Settings, site: Site, *, owner: ModelOwner, model: EdgeModel, say: Say
+    ) -> None:
+        """Takes up what the shelves hold. Raises SettingsError for a schema that is not good."""
+        self._site, self._owner, self._timeout_s = site, owner, settings.asking.timeout_s
+        of_task = {task: with_task(settings, task) for task in BY_PRODUCTS}
+        self.books = {
+            task: HeldBook(book_path(own, site), site, reader_of(own))
+            for task, own in of_task.items()
+        }
+        self.serving = {
+            task: Serving(
+                own,
+                site,
+                spec=model.spec,
+                layers=model.base.layers,
+                say=named(task, say),
+                owns_shelf=False,  # no release watch: a delivered release is in use
+            )
+            for task, own in of_task.items()
+        }
+        for serving in self.serving.values():
+            serving.load()
+        self._settings = of_task
+        self._schema = schema_of(of_task[INTENT])
+        self._intents: SiteIntents | None = None
+
+    def resources(self) -> list[Resource]:
+        """What the site's HTTP answers beside the models."""
+        return [*IntentRoutes([self._site.id], self._schema, self._read_intents).resources()]
+
+    def _read_intents(self, site_id: str, texts: Sequence[str]) -> Sequence[Intent]:
+        def read(model: EdgeModel) -> Sequence[Intent]:
+            if self._intents is None:
+                self._intents = SiteIntents(
+                    self._settings[INTENT], self._site, model, now=lambda: self._adapter(INTENT)
+                )
+            return self._intents.read(texts)
+
+        return self._on_model(read)
+
+    def _adapter(self, task: str) -> Adapter | None:
+        in_use = self.serving[task].now()
+        return in_use.adapter if in_use else None
+
+    def _on_model(self, job: Callable[[EdgeModel], Result]) -> Result:
+        """Raises GenerationError where the model is too busy, and what the job raises."""
+        future = self._owner.call(job)
+        try:
+            return future.result(timeout=self._timeout_s)
+        except TooLate:
+            future.cancel()
+            raise GenerationError(
+                f"This site's model was busy for {self._timeout_s:g} s (asking.timeout_s).",
+                status="DEADLINE_EXCEEDED",
+            ) from None
