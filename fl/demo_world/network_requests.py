@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from string import Formatter
 
 from fl.demo_world.intents import PRIVATE_INTENTS, PUBLIC_INTENTS
+from fl.demo_world.words import VENUE_FIRST
 
 OUT_OF_SCOPE = "out_of_scope"
 OUT_OF_SCOPE_SHARE = 0.15
@@ -66,7 +67,8 @@ OPERATORS = "at least;at most;exactly;no less than;up to".split(";")
 UNITS = "Mbps Gbps kbps Mbit/s".split()
 ACTIONS = "block allow deny permit".split()
 PORTS = "tcp 22;tcp 80;tcp 443;udp 53;udp 123;icmp;tcp 8080;udp 5060;ssh;https".split(";")
-HOSTS = "h{n};host {n};10.{n}.0.{m};gw-{n};cam{n};sw_{n};node {n};vm{n}".split(";")
+KINDS = "camera gateway switch server printer radio kiosk mast".split()
+HOSTS = tuple(f"{{name}} {kind}" for kind in KINDS) + tuple(f"{kind} {{name}}" for kind in KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +162,7 @@ def _value(slot: str, hosts: Sequence[str], rng: random.Random) -> str:
     fixed = {"operator": OPERATORS, "action": ACTIONS, "port": PORTS}
     if slot in fixed:
         return rng.choice(fixed[slot])
-    return rng.choice(hosts).format(n=rng.randint(1, 40), m=rng.randint(1, 40))
+    return rng.choice(hosts).format(name=rng.choice(VENUE_FIRST))
 
 
 def _out_of_scope(rng: random.Random) -> str:
