@@ -62,6 +62,7 @@ AT_THE_RIM = {
     "psutil": ("fl.process_group",),
     "matplotlib": (
         "clients.compare.figures",
+        "clients.insight.acting.cache_figure",
         "clients.orchestrate.figures",
         "clients.study.methods.figures",
         "server.report.figures",

@@ -39,7 +39,9 @@ class World:
         service = self.site.service
         shown = {"authorization": f"Bearer {service.token}"}
         lines = httpx.get(f"{service.http[:-3]}/metrics", headers=shown).text.splitlines()
-        return next(float(one.split()[1]) for one in lines if one.startswith(f"netgpt_edge_{name} "))
+        return next(
+            float(one.split()[1]) for one in lines if one.startswith(f"netgpt_edge_{name} ")
+        )
 
 
 @pytest.fixture(scope="module")
@@ -81,4 +83,3 @@ def test_who_is_erased_elsewhere_is_forgotten_here(world: World) -> None:
     assert (first.kept, again.kept) == ("", "both")
     store.erase("ada")
     world.site.until(lambda: world.figure("cache_entries") == before - 2)
-
