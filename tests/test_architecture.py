@@ -69,6 +69,7 @@ AT_THE_RIM = {
     "matplotlib": (
         "clients.compare.figures",
         "clients.insight.intents.figures",
+        "clients.insight.acting.cache_figure",
         "clients.orchestrate.figures",
         "clients.study.methods.figures",
         "server.report.figures",

@@ -11,6 +11,7 @@ from pathlib import Path
 from clients.adapter_shelf import shelves_in_use
 from clients.edge_model import EdgeModel
 from clients.edge_service.serving import Say, Serving
+from clients.insight.acting.prewarm import Outlook, kept_warm
 from fl.errors import NetGPTError, SettingsError
 from fl.settings import Settings
 from fl.site import Site
@@ -33,9 +34,16 @@ class HostedSites:
     """What people of these sites are served with; `run` follows their shelves."""
 
     def __init__(
-        self, settings: Settings, sites: Sequence[Site], model: EdgeModel, say: Say
+        self,
+        settings: Settings,
+        sites: Sequence[Site],
+        model: EdgeModel,
+        say: Say,
+        *,
+        outlook: Outlook,
     ) -> None:
-        self._settings, self._say = settings, say
+        """`outlook` says of which sites most is expected, where not all can stay in memory."""
+        self._settings, self._say, self._outlook = settings, say, outlook
         self.serving = {
             site.id: Serving(
                 settings,
@@ -57,13 +65,28 @@ class HostedSites:
             self.look()
 
     def look(self) -> None:
-        """Read every shelf that has changed."""
+        """Read every shelf that has changed, of those sites whose adapters stay in memory."""
+        warm = {site_id for site_id, serving in self.serving.items() if serving.warm}
+        kept = kept_warm(
+            list(self.serving),
+            self._outlook.per_s,
+            most=self._settings.prewarm.adapters,
+            warm=warm,
+        )
+        for site_id in warm - kept:
+            self.serving[site_id].put_away()
         for site_id, serving in self.serving.items():
             try:
                 now = self._state(site_id)
+                if site_id in kept:
+                    serving.now()  # loads what was put away
+                elif site_id in self._seen:
+                    continue  # loaded when somebody asks
                 if now != self._seen.get(site_id):
                     serving.load()
                     self._seen[site_id] = now
+                if site_id not in kept:
+                    serving.put_away()
                 self._unreadable.discard(site_id)
             except (NetGPTError, OSError) as error:  # the next look tries again
                 if site_id not in self._unreadable:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from clients.adapter_shelf import AdapterShelf, open_shelf
 from clients.edge_service.model_owner import ModelOwner
 from clients.edge_service.serving import Say, Serving
+from clients.insight.acting.prewarm import PutOff
 from clients.learning.failure import keep_failure
 from clients.release_channel import CurrentRelease, ReleaseChannel
 from fl.errors import AdapterError, GenerationError, NetGPTError, ReleaseError
@@ -29,6 +30,7 @@ LONGEST_PAUSE_S = 60.0  # between two tries of a release that was refused
 
 _AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
 _FEDERATION = re.compile(r"\d{3,9}")  # it becomes the name of a folder
+_SLICE_S = 0.2  # of a pause, after which the end is noticed
 _PROBE = "Request:"
 
 
@@ -45,9 +47,12 @@ class ReleaseWatch:
         serving: Serving,
         owner: ModelOwner,
         say: Say,
+        put_off: PutOff | None = None,
     ) -> None:
+        """`put_off` says whether a fetch waits for a crowd to pass."""
         self._settings, self._site, self._channel, self._key = settings, site, channel, key
         self._serving, self._owner, self._say = serving, owner, say
+        self._put_off, self._nudged = put_off, threading.Event()
         self._folder = site_folder(settings, site.id)
         self._away = ""  # the status with which the cloud does not answer
         self._refused: CurrentRelease | None = None
@@ -63,7 +68,19 @@ class ReleaseWatch:
                 if not stop.is_set():
                     keep_failure(self._folder, error)
                     self._say(f"looking for releases failed: {type(error).__name__}")
-            stop.wait(self._settings.edge.refresh_s)
+            self._pause(stop)
+
+    def nudge(self) -> None:
+        """Look at once: more requests are forecast, and they shall have the newest release."""
+        self._nudged.set()
+
+    def _pause(self, stop: threading.Event) -> None:
+        """Until the next look."""
+        until = time.monotonic() + self._settings.edge.refresh_s
+        while not stop.is_set() and (left := until - time.monotonic()) > 0:
+            if self._nudged.wait(min(left, _SLICE_S)):
+                break
+        self._nudged.clear()
 
     def look(self) -> None:
         """Ask once what is current, and follow."""
@@ -80,6 +97,8 @@ class ReleaseWatch:
             self._refused = None
             return
         if offered == self._refused and time.monotonic() < self._again_at:
+            return
+        if self._put_off and self._serving.now() and self._put_off.waits(offered):
             return
         # 2. Get it, unless it is on the shelf; verify; try it; put it into use.
         try:

@@ -7,7 +7,7 @@ second signal ends the process at once.
 
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -34,6 +34,7 @@ from clients.edge_service.shared_line import line_to_cloud
 from clients.edge_service.site_routing import SiteRouting, meter_of
 from clients.edge_service.workbench import Workbench
 from clients.insight.acting.persistence import Persistence
+from clients.insight.acting.prewarm import Outlook, PutOff
 from clients.insight.acting.site_cache import Keeping, SiteCache
 from clients.learning.failure import keep_failure
 from clients.orchestration.advertising import Advertising, cell_of
@@ -135,7 +136,8 @@ def edge_service(
             bench=bench,
             serving={COMPLETE: serving, **by_products.serving},
         )
-        hosted = HostedSites(settings, others, model, say)
+        outlook = Outlook(settings, [one.id for one in (site, *others)], Persistence())
+        hosted = HostedSites(settings, others, model, say, outlook=outlook)
         metrics = ServiceMetrics("edge")
         metrics.gauges({"waiting": lambda: owner.waiting})
         ledger = RequestLedger(
@@ -194,8 +196,16 @@ def edge_service(
             ],
         )
         watch = ReleaseWatch(
-            settings, site, channel=releases, key=key, serving=serving, owner=owner, say=say
+            settings,
+            site,
+            channel=releases,
+            key=key,
+            serving=serving,
+            owner=owner,
+            say=say,
+            put_off=PutOff(lambda: outlook.crowd(site.id), most_s=settings.prewarm.put_off_s),
         )
+
         advertising = Advertising(
             settings,
             CloudDesk(lines.aside),
@@ -204,7 +214,13 @@ def edge_service(
             pace=pace,
             waiting=lambda: owner.waiting,
             say=say,
+            forecast_per_s=outlook.per_s,
         )
+
+        def looked() -> None:
+            if outlook.look() and outlook.rises(site.id):
+                watch.nudge()
+
         followers = [
             threading.Thread(target=follow, args=(stop,), name=name)
             for follow, name in (
@@ -212,6 +228,7 @@ def edge_service(
                 (hosted.run, "hosted sites"),
                 (advertising.run, "adverts"),
                 (keeping.run, "cache"),
+                (every(looked, settings.prewarm.interval_s / 4), "outlook"),
             )
         ]
         endpoint.start(learning, asking)
@@ -244,3 +261,13 @@ def edge_service(
 def _name(serving: Serving) -> str:
     in_use = serving.now()
     return in_use.name if in_use else "none"
+
+
+def every(do: Callable[[], object], seconds: float) -> Callable[[threading.Event], None]:
+    """Something that is done again and again until stopped; the outermost loop of its thread."""
+
+    def run(stop: threading.Event) -> None:
+        while not stop.wait(seconds):
+            do()
+
+    return run

@@ -57,10 +57,33 @@ class Serving:
         self._lock = threading.Lock()  # of those who change it
         self._shelf: AdapterShelf | None = None
         self._now: InUse | None = None
+        self._last = ("", 0)
+        self._away = False  # put away: the shelf has it
 
     def now(self) -> InUse | None:
-        """What is in use; None before the first release."""
+        """What is in use; None before the first release. One that was put away is loaded."""
+        if self._away:
+            with self._lock:
+                if self._away:
+                    self.load()
+                    self._away = False
         return self._now
+
+    @property
+    def warm(self) -> bool:
+        """Is its adapter in memory?"""
+        return self._now is not None
+
+    @property
+    def last(self) -> tuple[str, int]:
+        """Federation and number of the release in use, in memory or not; "" and 0 for none."""
+        return self._last
+
+    def put_away(self) -> None:
+        """Free the memory of the adapter until somebody asks; who uses it now has it still."""
+        with self._lock:
+            if self._now is not None:
+                self._now, self._away = None, True
 
     def load(self) -> None:
         """Take up what the shelves say, from the newest federation whose release is sound."""
@@ -69,7 +92,7 @@ class Serving:
                 release = shelf.current()
                 if release is not None:
                     self._now = self.joined(shelf, release)
-                    self._shelf = shelf
+                    self._shelf, self._last = shelf, (release.federation, release.number)
                     return
             except (ReleaseError, AdapterError) as error:
                 self._say(
@@ -109,6 +132,7 @@ class Serving:
                     break
                 other.use_none()  # the newest federation with one counts after a restart
             self._shelf, self._now = shelf, after
+            self._last = release.federation, release.number
         self._say_swapped(before, after)
 
     def refresh(self) -> None:

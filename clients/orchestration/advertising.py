@@ -25,10 +25,12 @@ class Advertising:
         pace: OwnPace,
         waiting: Callable[[], int],
         say: Say,
+        forecast_per_s: Callable[[str], float] = lambda site_id: 0.0,
     ) -> None:
         """`serving` is by site; `waiting` looks up the prompts that wait for the model."""
         self._settings, self._desk, self._serving = settings, desk, serving
         self._meter, self._pace, self._waiting, self._say = meter, pace, waiting, say
+        self._forecast_per_s = forecast_per_s
         self._told = True  # whether the newest advert arrived
 
     def run(self, stop: threading.Event) -> None:
@@ -51,7 +53,7 @@ class Advertising:
             self._told = False
 
     def _state(self, site_id: str) -> OwnState:
-        in_use, pace = self._serving[site_id].now(), self._pace.pace
+        (federation, release), pace = self._serving[site_id].last, self._pace.pace
         return OwnState(
             site_id=site_id,
             cell=cell_of(self._settings, site_id),
@@ -61,8 +63,9 @@ class Advertising:
             step_s=pace.step_s,
             row_s=pace.row_s,
             link=self._meter.state(wait_s=0.0),
-            federation=in_use.release.federation if in_use else "",
-            release=in_use.release.number if in_use else 0,
+            federation=federation,
+            release=release,
+            forecast_per_s=self._forecast_per_s(site_id),
         )
 
 

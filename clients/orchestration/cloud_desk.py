@@ -30,6 +30,7 @@ class OwnState:
     link: LinkSpeed | None
     federation: str  # of the release that it serves; "" before the first
     release: int
+    forecast_per_s: float = 0.0  # requests a second that are forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,7 @@ class CloudDesk:
             ),
             federation=state.federation,
             release_number=state.release,
+            forecast_per_s=state.forecast_per_s,
         )
         try:
             self._stub.Advertise(advert, timeout=ADVERT_S, metadata=self._channel.metadata)

@@ -23,6 +23,7 @@ class Advert:
     link: LinkSpeed | None
     federation: str
     release: int
+    forecast_per_s: float = 0.0  # requests a second that it forecasts
 
 
 class Adverts:

@@ -7,6 +7,7 @@ shows it of the requests that really came.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from threading import Lock
 from time import monotonic
 
@@ -23,6 +24,8 @@ from fl.settings import Settings
 from server.generation.workers.placing import WorkerState
 from server.orchestration.adverts import Advert, Adverts
 from server.orchestration.entries import Announced, WorkerNow
+
+LOOSE = 3.0  # times what a request takes alone: from there on its deadline is loose
 
 _WHOLE = ("stop", "length")  # how an answer ends that nobody broke off
 
@@ -57,6 +60,7 @@ class Book:
     ) -> None:
         """`rules` looks up what management has set."""
         its = settings.orchestration
+        self._forecast_share = its.forecast_share
         self._look_up, self._rules = rules, Rules()
         self._cells: dict[str, tuple[LinkSpeed, set[str]]] = {}  # cell -> its link, its sites
         self._clock, self._lock = clock, Lock()
@@ -123,7 +127,8 @@ class Book:
                     tokens=self._tokens.value,
                     ready_s=announced.ready_s,
                     own_s=announced.own_s,
-                    share=worker_share(self._rules, announced.site_id),
+                    share=worker_share(self._rules, announced.site_id)
+                    * (1.0 - self._kept_for_forecasts(now, announced)),
                 ),
             )
             if verdict.place == "cloud":
@@ -206,6 +211,26 @@ class Book:
             self._rules = rules
             for cell in self._cells:
                 self._carve(cell)
+
+    def _kept_for_forecasts(self, now: float, announced: Announced) -> float:
+        """Share of workers' time that this request leaves to what other sites forecast.
+
+        At most orchestration.forecast_share, and nothing of one whose deadline is tight: it has no
+        time to wait in, and who forecasts has nobody waiting yet.
+        """
+        if not self._forecast_share:
+            return 0.0
+        paces = [its.meter.pace for its in self._workers.values()] or [self.belief]
+        alone_s = self._tokens.value * min(pace.token_s(1) for pace in paces)
+        if announced.deadline_s < LOOSE * (announced.ready_s + alone_s):
+            return 0.0
+        each_s = self._tokens.value * fmean(p.token_s(p.rows) / p.rows for p in paces)
+        forecast = sum(
+            advert.forecast_per_s
+            for _, advert in self._adverts.all(now)
+            if advert.site_id != announced.site_id
+        )
+        return min(self._forecast_share, forecast * each_s / len(paces))
 
     def _carve(self, cell: str) -> None:
         """Let admission know the cell's link as each of its sites may use it."""

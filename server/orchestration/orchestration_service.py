@@ -20,6 +20,7 @@ LONGEST_NAME = 128  # characters
 MOST_BYTES = 1e9  # of a request or its answer
 LONGEST_S = 86_400.0  # that a request may have, or take at its site
 LONGEST_ROUND_TRIP_S = 600.0
+MOST_PER_S = 1e6  # requests a second that a site may forecast
 
 _PLACES = {"cloud": pb.PLACE_CLOUD, "edge": pb.PLACE_EDGE, "shed": pb.PLACE_SHED}
 
@@ -38,6 +39,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
         _check_amounts(
             request.step_s, request.row_s, request.waiting, request.cores, request.memory_mb
         )
+        _check_amounts(request.forecast_per_s, most=MOST_PER_S)
         self._book.advertise(
             Advert(
                 site_id=request.site_id,
@@ -50,6 +52,7 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
                 link=link,
                 federation=request.federation,
                 release=request.release_number,
+                forecast_per_s=request.forecast_per_s,
             )
         )
         return pb.AdvertTaken()
@@ -148,6 +151,7 @@ def _advert(advert: Advert) -> pb.SiteAdvert:
         ),
         federation=advert.federation,
         release_number=advert.release,
+        forecast_per_s=advert.forecast_per_s,
     )
 
 

@@ -149,3 +149,34 @@ def test_rules_of_management_are_obeyed_from_the_next_question_on() -> None:
     held[0] = Rules(rules=(Rule(kind="share", site="oak", value=0.5),))
     assert book.admit(announced("b", deadline_s=0.7)).place == "shed"  # 1.2 s beside oak's half
     assert book.admit(announced("c", deadline_s=1.3)).place == "cloud"
+
+
+def test_what_others_forecast_is_kept_from_loose_deadlines_alone() -> None:
+    share = replace(SETTINGS, orchestration=replace(SETTINGS.orchestration, forecast_share=0.5))
+    book = Book(share, clock=Clock())
+    book.staff(HERE)
+    oak = Advert(
+        site_id="oak",
+        cell="oak",
+        cores=1,
+        memory_mb=1,
+        waiting=0,
+        step_s=0.0,
+        row_s=0.0,
+        link=None,
+        federation="",
+        release=0,
+        forecast_per_s=1000.0,  # far more than there is: half is kept, not all
+    )
+    # 0.6 s alone: from 1.8 s on a deadline is loose
+    expected = []
+    for name, deadline_s in (("a", 1.7), ("b", 1.9), ("c", 1.9)):
+        expected.append(book.admit(announced(name, deadline_s=deadline_s)).expected_s)
+        book.release(name)
+        if name == "a":
+            book.advertise(oak)
+        elif name == "b":
+            book.advertise(replace(oak, forecast_per_s=0.0))
+    assert expected == [pytest.approx(0.6), pytest.approx(1.2), pytest.approx(0.6)]
+    book.advertise(oak)
+    assert book.admit(announced("d", deadline_s=1.7)).expected_s == pytest.approx(0.6)

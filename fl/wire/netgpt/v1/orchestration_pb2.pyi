@@ -29,7 +29,7 @@ class Link(_message.Message):
     def __init__(self, rtt_s: _Optional[float] = ..., up_bytes_s: _Optional[float] = ..., down_bytes_s: _Optional[float] = ...) -> None: ...
 
 class SiteAdvert(_message.Message):
-    __slots__ = ("site_id", "cell", "cores", "memory_mb", "waiting", "step_s", "row_s", "link", "federation", "release_number")
+    __slots__ = ("site_id", "cell", "cores", "memory_mb", "waiting", "step_s", "row_s", "link", "federation", "release_number", "forecast_per_s")
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     CELL_FIELD_NUMBER: _ClassVar[int]
     CORES_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class SiteAdvert(_message.Message):
     LINK_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     RELEASE_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    FORECAST_PER_S_FIELD_NUMBER: _ClassVar[int]
     site_id: str
     cell: str
     cores: int
@@ -50,7 +51,8 @@ class SiteAdvert(_message.Message):
     link: Link
     federation: str
     release_number: int
-    def __init__(self, site_id: _Optional[str] = ..., cell: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., waiting: _Optional[int] = ..., step_s: _Optional[float] = ..., row_s: _Optional[float] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., federation: _Optional[str] = ..., release_number: _Optional[int] = ...) -> None: ...
+    forecast_per_s: float
+    def __init__(self, site_id: _Optional[str] = ..., cell: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., waiting: _Optional[int] = ..., step_s: _Optional[float] = ..., row_s: _Optional[float] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., federation: _Optional[str] = ..., release_number: _Optional[int] = ..., forecast_per_s: _Optional[float] = ...) -> None: ...
 
 class AdvertTaken(_message.Message):
     __slots__ = ()
