@@ -21,7 +21,7 @@ class ActingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheStudySettings:
-    """The verb `study-cache`."""
+    """`insight cache`."""
 
     data: str
     items: int

@@ -1,4 +1,4 @@
-"""The verb `study-cache`: what forecasts bring a cache, against LRU, LFU and the best possible."""
+"""`insight cache`: what forecasts bring a cache, against LRU, LFU and the best possible."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
