@@ -13,12 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from clients.edge_model import EdgeModel
+from clients.edge_service.prompt_batch import CountTokens, Waiting, write_together
 from clients.learning.edge_site import Pause
-from clients.writing import Line, Written
+from clients.writing import Written
 from fl.adapter import Adapter
 from fl.errors import GenerationError, NetGPTError
 from fl.orchestration.turn_server import Turn
@@ -28,7 +28,6 @@ MOST_TOGETHER = 16  # prompts written in one batch
 LEARNING_SHARE = 0.2  # of the time, at the least: prompts without end make a job five times as long
 
 Result = TypeVar("Result")
-CountTokens = Callable[[str], int]
 Job = Callable[[EdgeModel, Pause], Any]  # the model has any adapter; pause between steps
 
 
@@ -36,16 +35,6 @@ class GivenUp(NetGPTError):
     """The service ends; what the model was doing or was to do is given up."""
 
     status = "UNAVAILABLE"  # gRPC's name for it, as a GenerationError has one
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """A prompt that waits for the model."""
-
-    prompt_of: Callable[[CountTokens], str]
-    adapter: Adapter = field(repr=False)
-    max_new_tokens: int
-    future: "Future[Written]"
 
 
 class ModelOwner:
@@ -61,9 +50,8 @@ class ModelOwner:
         """A step of writing takes `least_step_s` at the least, where a larger model is emulated."""
         self._load = load  # on the owner's thread: torch counts threads by thread
         self._clock, self._least_step_s = clock, least_step_s
-        self.on_turn: Callable[[Turn], None] = lambda turn: (
-            None
-        )  # hears of each batch, on our thread
+        # Hears of each batch, on our thread.
+        self.on_turn: Callable[[Turn], None] = lambda turn: None
         self._wake = threading.Condition()
         self._prompts: deque[Waiting] = deque()
         self._calls: deque[tuple[Future[Any], Callable[[EdgeModel], Any]]] = deque()
@@ -221,42 +209,7 @@ class ModelOwner:
     def _write(self, model: EdgeModel) -> None:
         with self._wake:
             taken = [self._prompts.popleft() for _ in range(min(MOST_TOGETHER, len(self._prompts)))]
-        batch: list[tuple[Future[Written], Line]] = []
-        for waiting in taken:
-            if waiting.future.set_running_or_notify_cancel():
-                try:
-                    batch.append((waiting.future, _line(model, waiting)))
-                except BaseException as error:  # noqa: BLE001 - belongs to this prompt alone
-                    waiting.future.set_exception(error)
-        if not batch:
-            return
-        try:
-            # Nothing is learned meanwhile, so the process's time is the model's: all torch threads.
-            began, began_cpu = time.perf_counter(), time.process_time()
-            texts = model.writer.write([line for _, line in batch], between=self._emulated())
-            share = (time.process_time() - began_cpu) / len(batch)
-            lengths = [len(text.nats) for text in texts]
-            seconds = time.perf_counter() - began
-            self.on_turn(Turn(seconds=seconds, steps=max(lengths), tokens=sum(lengths)))
-        except BaseException as error:  # noqa: BLE001 - belongs to who asked; the thread goes on
-            for future, _ in batch:
-                future.set_exception(error)
-        else:
-            for (future, _), text in zip(batch, texts, strict=True):
-                future.set_result(replace(text, cpu_seconds=share))
-
-    def _emulated(self) -> Callable[[], object] | None:
-        """Called before each step: waits until the last one has taken as long as it must."""
-        if not self._least_step_s:
-            return None
-        next_at = time.perf_counter()
-
-        def wait() -> None:
-            nonlocal next_at
-            time.sleep(max(0.0, next_at - time.perf_counter()))
-            next_at = time.perf_counter() + self._least_step_s
-
-        return wait
+        write_together(model, taken, least_step_s=self._least_step_s, on_turn=self.on_turn)
 
     def _refuse_when_closing(self) -> None:
         if self.closing or (self.loaded.done() and not self.alive):
@@ -279,8 +232,3 @@ def _too_many() -> GenerationError:
         f"{MOST_WAITING} requests wait for this site's model. Try again later.",
         status="RESOURCE_EXHAUSTED",
     )
-
-
-def _line(model: EdgeModel, waiting: Waiting) -> Line:
-    prompt = waiting.prompt_of(lambda text: len(model.token_ids(text)))
-    return model.writer.line(prompt, waiting.adapter, max_new_tokens=waiting.max_new_tokens)
