@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+STEADY = 0.15  # share of the last value within which the next one counts as steady
+
 Direction = Literal["rise", "fall", "steady"]
 Level = Literal["very low", "low", "middle", "high", "very high"]
 

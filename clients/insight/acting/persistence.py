@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 
-from clients.insight.forecast import Direction, Forecast, Level
+from clients.insight.forecast import STEADY, Direction, Forecast, Level
 
-STEADY = 0.15  # share of the last value within which the next one counts as steady
 LEVELS: tuple[Level, ...] = ("very low", "low", "middle", "high", "very high")
 Z_90 = 1.645  # half a 90 % interval of a normal distribution, in standard deviations
 

@@ -1,0 +1,1 @@
+"""Trends: the next of a series of counts, read as text by the edge model."""

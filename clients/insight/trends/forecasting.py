@@ -1,0 +1,98 @@
+"""Forecasts of count series by the edge model with the adapter of task=trend."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from clients.edge_model import EdgeModel
+from clients.insight.choices import Options
+from clients.insight.forecast import Forecast
+from clients.insight.trends.decoding import (
+    Distribution,
+    forecast_of,
+    level_borders,
+    mixture,
+    of_letters,
+)
+from clients.insight.trends.encoding import HISTORY, LETTERS, prompt_text, scale_of
+from fl.adapter import Adapter
+from fl.prompt_format import task_prompt
+from fl.tasks import TREND
+
+PATHS = 16  # drawn ways a series may go, of which a forecast further ahead is the mixture
+SEED = 7  # the same series, the same paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What one next count is forecast from."""
+
+    history: tuple[float, ...]  # HISTORY counts
+    at: datetime  # when the step of the last of them begins
+
+
+class Forecasting:
+    """With one edge model. One thread at a time, as the model."""
+
+    def __init__(self, model: EdgeModel, *, coverage: float) -> None:
+        """An interval holds the share `coverage`, 0 to 1, of what is thought possible."""
+        self._writer, self._coverage = model.writer, coverage
+        self._letters = Options(LETTERS, model_ids=model.token_ids, end_id=model.end_id)
+
+    def distributions(self, adapter: Adapter, windows: Sequence[Window]) -> list[Distribution]:
+        """Of the count after each window. Raises ValueError for a window that is none."""
+        prompts = [task_prompt(TREND, "", prompt_text(w.history, w.at)) for w in windows]
+        weighed = self._writer.weigh(prompts, adapter, self._letters, width=len(LETTERS))
+        return [
+            of_letters([nats for _, nats in sorted(found)], mean=scale_of(window.history))
+            for found, window in zip(weighed, windows, strict=True)
+        ]
+
+    def next(
+        self, adapter: Adapter, windows: Sequence[Window], *, past: Sequence[float]
+    ) -> list[Forecast]:
+        """The next count after each window of one series; `past` says what its levels are."""
+        borders = level_borders(past)
+        return [
+            forecast_of(found, last=window.history[-1], borders=borders, coverage=self._coverage)
+            for found, window in zip(self.distributions(adapter, windows), windows, strict=True)
+        ]
+
+    def ahead(
+        self,
+        adapter: Adapter,
+        counts: Sequence[float],
+        at: datetime,
+        *,
+        steps: int,
+        step: timedelta,
+    ) -> list[Forecast]:
+        """The next `steps` counts of a series whose last one is of the step that begins `at`.
+
+        The first is exact; those after it are mixtures over PATHS drawn continuations, so that
+        intervals widen with what is not known yet. Raises ValueError for less than HISTORY counts.
+        """
+        if len(counts) < HISTORY:
+            raise ValueError(f"expected {HISTORY} counts or more, found {len(counts)}")
+        borders, rng = level_borders(counts), random.Random(SEED)
+        paths = [list(counts[-HISTORY:])]
+        forecasts: list[Forecast] = []
+        for number in range(steps):
+            now = at + number * step
+            found = self.distributions(
+                adapter, [Window(history=tuple(path[-HISTORY:]), at=now) for path in paths]
+            )
+            last = forecasts[-1].value if forecasts else float(counts[-1])
+            forecasts.append(
+                forecast_of(mixture(found), last=last, borders=borders, coverage=self._coverage)
+            )
+            if number == 0:
+                paths, found = paths * PATHS, found * PATHS
+            # Evenly spread shares in another order at each step: less noise than independent draws.
+            shares = rng.sample([(i + 0.5) / PATHS for i in range(PATHS)], PATHS)
+            paths = [
+                [*path, float(one.quantile(share))]
+                for path, one, share in zip(paths, found, shares, strict=True)
+            ]
+        return forecasts
