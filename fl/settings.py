@@ -85,6 +85,7 @@ from fl.settings_sections import (
 from fl.settings_sections import (
     TuningSettings as TuningSettings,
 )
+from fl.settings_trend import TrendSettings as TrendSettings
 from fl.tasks import BY_PRODUCTS, COMPLETE
 
 DEFAULT_CONFIG = "configs/embedded.yaml"
@@ -129,6 +130,7 @@ class Settings:
     compare: CompareSettings
     insight: InsightSettings
     intent: IntentSettings
+    trend: TrendSettings
     acting: ActingSettings
     cache: CacheSettings
     prewarm: PrewarmSettings

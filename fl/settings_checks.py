@@ -7,6 +7,7 @@ from fl.link.profiles import mistake
 from fl.orchestration.admission import POLICIES
 from fl.settings_acting import acting_checks
 from fl.settings_intent import intent_mistakes
+from fl.settings_trend import trend_mistakes
 from fl.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def mistakes(s: "Settings") -> list[str]:
         ),
         *_of_orchestrate(s),
         *intent_mistakes(s.intent),
+        *trend_mistakes(s.trend),
         *acting_checks(s),
         (s.split.layers >= 0, "split.layers must be 0 or more"),
         (s.split.memory_mb >= 1, "split.memory_mb must be at least 1"),

@@ -1,5 +1,6 @@
 """What is expected next of a series of counts."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ STEADY = 0.15  # share of the last value within which the next one counts as ste
 
 Direction = Literal["rise", "fall", "steady"]
 Level = Literal["very low", "low", "middle", "high", "very high"]
+LEVELS: tuple[Level, ...] = ("very low", "low", "middle", "high", "very high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +30,18 @@ class Forecaster(Protocol):
 
     def __call__(self, history: Sequence[float], at: datetime) -> Forecast:
         """The value after `history`, whose last one is of the step that begins `at`."""
+
+
+def direction_of(last: float, following: float) -> Direction:
+    """Beyond STEADY of the last value, or within it."""
+    if abs(following - last) <= STEADY * last:
+        return "steady"
+    return "rise" if following > last else "fall"
+
+
+def level_of(value: float, past: Sequence[float]) -> Level:
+    """The quintile of the past in which a value is."""
+    if not past:
+        return "middle"
+    ordered = sorted(past)
+    return LEVELS[min(4, 5 * bisect_left(ordered, value) // len(ordered))]

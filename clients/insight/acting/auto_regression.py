@@ -6,8 +6,8 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from clients.insight.acting.persistence import Z_90, direction_of, level_of
-from clients.insight.forecast import Forecast
+from clients.insight.acting.persistence import Z_90
+from clients.insight.forecast import Forecast, direction_of, level_of
 
 LAGS = 24
 RIDGE = 1e-3  # of the mean square of the lags: keeps weights finite where lags say the same

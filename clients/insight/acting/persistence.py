@@ -2,14 +2,12 @@
 
 import math
 import statistics
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 
-from clients.insight.forecast import STEADY, Direction, Forecast, Level
+from clients.insight.forecast import Direction, Forecast, direction_of, level_of
 
-LEVELS: tuple[Level, ...] = ("very low", "low", "middle", "high", "very high")
 Z_90 = 1.645  # half a 90 % interval of a normal distribution, in standard deviations
 
 
@@ -31,21 +29,6 @@ class Persistence:
             level=level_of(last, history),
             probabilities={str(one): share for one, share in shares.items()},
         )
-
-
-def direction_of(last: float, following: float) -> Direction:
-    """Beyond STEADY of the last value, or within it."""
-    if abs(following - last) <= STEADY * last:
-        return "steady"
-    return "rise" if following > last else "fall"
-
-
-def level_of(value: float, past: Sequence[float]) -> Level:
-    """The quintile of the past in which a value is."""
-    if not past:
-        return "middle"
-    ordered = sorted(past)
-    return LEVELS[min(4, 5 * bisect_left(ordered, value) // len(ordered))]
 
 
 def _shares(history: Sequence[float]) -> Mapping[Direction, float]:

@@ -6,15 +6,12 @@ direction has the share of it that lies beyond, or within, 15 % of the last coun
 all whole counts are equally likely.
 """
 
-import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clients.insight.forecast import STEADY, Direction, Forecast, Level
+from clients.insight.forecast import STEADY, Direction, Forecast, level_of
 from clients.insight.trends.encoding import spans
-
-LEVELS: tuple[Level, ...] = ("very low", "low", "middle", "high", "very high")
 
 Piece = tuple[range, float]  # whole counts that are equally likely, and their share together
 
@@ -73,9 +70,9 @@ def mixture(parts: Sequence[Distribution]) -> Distribution:
 
 
 def forecast_of(
-    found: Distribution, *, last: float, borders: Sequence[float], coverage: float
+    found: Distribution, *, last: float, past: Sequence[float], coverage: float
 ) -> Forecast:
-    """What people are told. `borders` are those of level_borders; `coverage` is within 0 and 1."""
+    """What people are told. `past` says what its levels are; `coverage` is within 0 and 1."""
     value = float(found.quantile(0.5))
     probabilities = found.directions(last)
     return Forecast(
@@ -83,27 +80,9 @@ def forecast_of(
         low=float(found.quantile((1 - coverage) / 2)),
         high=float(found.quantile((1 + coverage) / 2)),
         direction=max(probabilities, key=lambda name: probabilities[name]),
-        level=level_of(value, borders),
+        level=level_of(value, past),
         probabilities={str(name): share for name, share in probabilities.items()},
     )
-
-
-def level_borders(counts: Sequence[float]) -> tuple[float, ...]:
-    """The counts up to which one, two, three, four fifths of a series' past lie."""
-    ordered = sorted(counts)
-    return tuple(ordered[max(0, math.ceil(len(ordered) * k / 5) - 1)] for k in (1, 2, 3, 4))
-
-
-def level_of(count: float, borders: Sequence[float]) -> Level:
-    """In which fifth of the past a count lies."""
-    return LEVELS[bisect.bisect_left(borders, count)]
-
-
-def direction_of(count: float, last: float) -> Direction:
-    """What a count is after `last`."""
-    if count > last * (1 + STEADY):
-        return "rise"
-    return "fall" if count < last * (1 - STEADY) else "steady"
 
 
 def _whole_counts(low: float, high: float) -> range:

@@ -1,7 +1,7 @@
 """Forecasts of count series by the edge model with the adapter of task=trend."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,7 +11,6 @@ from clients.insight.forecast import Forecast
 from clients.insight.trends.decoding import (
     Distribution,
     forecast_of,
-    level_borders,
     mixture,
     of_letters,
 )
@@ -53,46 +52,35 @@ class Forecasting:
         self, adapter: Adapter, windows: Sequence[Window], *, past: Sequence[float]
     ) -> list[Forecast]:
         """The next count after each window of one series; `past` says what its levels are."""
-        borders = level_borders(past)
         return [
-            forecast_of(found, last=window.history[-1], borders=borders, coverage=self._coverage)
+            forecast_of(found, last=window.history[-1], past=past, coverage=self._coverage)
             for found, window in zip(self.distributions(adapter, windows), windows, strict=True)
         ]
 
     def ahead(
-        self,
-        adapter: Adapter,
-        counts: Sequence[float],
-        at: datetime,
-        *,
-        steps: int,
-        step: timedelta,
-    ) -> list[Forecast]:
-        """The next `steps` counts of a series whose last one is of the step that begins `at`.
+        self, adapter: Adapter, counts: Sequence[float], at: datetime, *, step: timedelta
+    ) -> Iterator[Forecast]:
+        """The next counts of a series, one by one and without end; its last is of the step `at`.
 
         The first is exact; those after it are mixtures over PATHS drawn continuations, so that
         intervals widen with what is not known yet. Raises ValueError for less than HISTORY counts.
         """
         if len(counts) < HISTORY:
             raise ValueError(f"expected {HISTORY} counts or more, found {len(counts)}")
-        borders, rng = level_borders(counts), random.Random(SEED)
+        rng, last = random.Random(SEED), float(counts[-1])
         paths = [list(counts[-HISTORY:])]
-        forecasts: list[Forecast] = []
-        for number in range(steps):
-            now = at + number * step
+        while True:
             found = self.distributions(
-                adapter, [Window(history=tuple(path[-HISTORY:]), at=now) for path in paths]
+                adapter, [Window(history=tuple(path[-HISTORY:]), at=at) for path in paths]
             )
-            last = forecasts[-1].value if forecasts else float(counts[-1])
-            forecasts.append(
-                forecast_of(mixture(found), last=last, borders=borders, coverage=self._coverage)
-            )
-            if number == 0:
+            forecast = forecast_of(mixture(found), last=last, past=counts, coverage=self._coverage)
+            yield forecast
+            last, at = forecast.value, at + step
+            if len(paths) == 1:
                 paths, found = paths * PATHS, found * PATHS
-            # Evenly spread shares in another order at each step: less noise than independent draws.
+            # Evenly spread shares, in another order at each step: less noise than independent draws.
             shares = rng.sample([(i + 0.5) / PATHS for i in range(PATHS)], PATHS)
             paths = [
                 [*path, float(one.quantile(share))]
                 for path, one, share in zip(paths, found, shares, strict=True)
             ]
-        return forecasts
