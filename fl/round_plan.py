@@ -67,5 +67,6 @@ def round_plan(
         proximal_mu=settings.learning.proximal_mu,
         uplink=settings.federation.uplink,
         feedback_rounds=settings.federation.feedback_rounds if persists else 0,
+        optimizer=settings.learning.optimizer,
         task=settings.task,
     )

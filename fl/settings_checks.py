@@ -126,6 +126,18 @@ def mistakes(s: "Settings") -> list[str]:
         (s.federation.robust_norm >= 0, "federation.robust_norm must be 0 or more"),
         (s.federation.feedback_rounds >= 1, "federation.feedback_rounds must be at least 1"),
         (s.federation.telemetry_sites >= 0, "federation.telemetry_sites must be 0 or more"),
+        (
+            s.learning.optimizer in ("adamw", "sgd"),
+            f"learning.optimizer is adamw or sgd, found {s.learning.optimizer!r}",
+        ),
+        (
+            s.learning.optimizer != "sgd" or s.personal == "none",
+            "learning.optimizer=sgd is for shared parts alone: set personal=none",
+        ),
+        (
+            0 <= s.learning.prompt_dropout < 1,
+            f"learning.prompt_dropout is 0 or more and below 1, found {s.learning.prompt_dropout}",
+        ),
         (s.learning.proximal_mu >= 0, "learning.proximal_mu must be 0 or more"),
         (s.learning.ditto_lambda >= 0, "learning.ditto_lambda must be 0 or more"),
         (

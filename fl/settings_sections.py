@@ -56,6 +56,8 @@ class LearningSettings:
     target_modules: list[str]
     learning_rate: float
     final_rate: float
+    optimizer: str
+    prompt_dropout: float
     local_steps: int
     settle_steps: int
     batch_tokens: int

@@ -5,6 +5,7 @@ Readings are made on the model's thread, after the prompts that wait and before 
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as TooLate
+from datetime import UTC, datetime
 
 from clients.edge_model import EdgeModel
 from clients.edge_service.held_book import HeldBook
@@ -12,17 +13,23 @@ from clients.edge_service.hosted_sites import named
 from clients.edge_service.intent_routes import IntentRoutes
 from clients.edge_service.model_owner import ModelOwner, Result
 from clients.edge_service.serving import Say, Serving
+from clients.edge_service.trend_routes import TrendRoutes
+from clients.insight.acting.persistence import Persistence
 from clients.insight.books import reader_of
+from clients.insight.forecast import Forecast
 from clients.insight.intents.schema import Intent
 from clients.insight.intents.schema_file import schema_of
 from clients.insight.intents.site_intents import SiteIntents
+from clients.insight.trends.encoding import HISTORY
+from clients.insight.trends.forecasting import Forecasting, Window
+from clients.insight.trends.series import CountSeries, series_of_log
 from fl.adapter import Adapter
-from fl.errors import GenerationError
+from fl.errors import FederationError, GenerationError, NetGPTError
 from fl.openai_api.resources import Resource
 from fl.settings import Settings, with_task
 from fl.site import Site
 from fl.site_list import book_path
-from fl.tasks import BY_PRODUCTS, INTENT
+from fl.tasks import BY_PRODUCTS, INTENT, TREND
 
 
 class ByProducts:
@@ -54,10 +61,21 @@ class ByProducts:
         self._settings = of_task
         self._schema = schema_of(of_task[INTENT])
         self._intents: SiteIntents | None = None
+        self._plain = Persistence()
+        self._forecasting = Forecasting(model, coverage=settings.trend.coverage)
 
     def resources(self) -> list[Resource]:
         """What the site's HTTP answers beside the models."""
-        return [*IntentRoutes([self._site.id], self._schema, self._read_intents).resources()]
+        trends = TrendRoutes(
+            [self._site.id],
+            log=lambda _: series_of_log(self._settings[TREND], self._site, now=datetime.now(UTC)),
+            forecasts=self._forecasts,
+            horizon=self._settings[TREND].trend.horizon,
+        )
+        return [
+            *IntentRoutes([self._site.id], self._schema, self._read_intents).resources(),
+            *trends.resources(),
+        ]
 
     def _read_intents(self, site_id: str, texts: Sequence[str]) -> Sequence[Intent]:
         def read(model: EdgeModel) -> Sequence[Intent]:
@@ -68,6 +86,29 @@ class ByProducts:
             return self._intents.read(texts)
 
         return self._on_model(read)
+
+    def _forecasts(self, site_id: str, series: CountSeries, steps: int) -> Sequence[Forecast]:
+        """Step by step, so that prompts which come meanwhile are written in between."""
+        if (adapter := self._adapter(TREND)) is None:
+            raise FederationError(
+                f"Site {self._site.id} has no release of task=trend yet. "
+                "./run.sh simulate task=trend makes one."
+            )
+        ahead = self._forecasting.ahead(adapter, series.counts, series.at, step=series.step)
+        return [self._on_model(lambda _: next(ahead)) for _ in range(steps)]
+
+    def forecast(self, history: Sequence[float], at: datetime) -> Forecast:
+        """A Forecaster: the edge model where it has learned trends and is not too busy."""
+        adapter = self._adapter(TREND)
+        if adapter is None or len(history) < HISTORY:
+            return self._plain(history, at)
+        window = Window(history=tuple(history[-HISTORY:]), at=at)
+        try:
+            return self._on_model(
+                lambda _: self._forecasting.next(adapter, [window], past=history)[0]
+            )
+        except NetGPTError:
+            return self._plain(history, at)
 
     def _adapter(self, task: str) -> Adapter | None:
         in_use = self.serving[task].now()

@@ -136,7 +136,7 @@ def edge_service(
             bench=bench,
             serving={COMPLETE: serving, **by_products.serving},
         )
-        outlook = Outlook(settings, [one.id for one in (site, *others)], Persistence())
+        outlook = Outlook(settings, [one.id for one in (site, *others)], by_products.forecast)
         hosted = HostedSites(settings, others, model, say, outlook=outlook)
         metrics = ServiceMetrics("edge")
         metrics.gauges({"waiting": lambda: owner.waiting})

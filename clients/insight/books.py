@@ -21,6 +21,10 @@ def write_task_books(settings: Settings) -> Iterator[WrittenBook]:
         from clients.insight.intents.demo_books import write_demo_intents
 
         return write_demo_intents(settings)
+    if settings.task == TREND:
+        from clients.insight.trends.demo_books import write_demo_trends
+
+        return write_demo_trends(settings)
     return write_demo_books(settings)
 
 

@@ -73,15 +73,36 @@ def _prompt_ids(model: EdgeModel, record: PromptRecord, *, limit: int) -> list[i
 
 
 def token_batches(
-    records: Sequence[EncodedRecord], *, batch_tokens: int, seed: int
+    records: Sequence[EncodedRecord], *, batch_tokens: int, seed: int, dropout: float = 0.0
 ) -> Iterator[TokenBatch]:
-    """Batches for ever, epoch after epoch, each epoch with every record once in a new order."""
+    """Batches for ever, epoch after epoch, each epoch with every record once in a new order.
+
+    `dropout` is the share of prompt tokens that is left out, see `thinned`.
+    """
     rng = random.Random(seed)
     while True:
         groups = length_groups([len(r.ids) for r in records], batch_tokens=batch_tokens, rng=rng)
         rng.shuffle(groups)
         for group in groups:
-            yield pad([records[i] for i in group])
+            chosen = [records[i] for i in group]
+            yield pad([thinned(one, dropout, rng) for one in chosen] if dropout else chosen)
+
+
+def thinned(record: EncodedRecord, share: float, rng: random.Random) -> EncodedRecord:
+    """The record without some of its prompt's tokens, so that no single word decides.
+
+    Word dropout (Iyyer et al. 2015, "Deep unordered composition", section 3). Tokens that the
+    completion has too stay, for they may be copied from here; so does the last one.
+    """
+    wanted, last = set(record.ids[record.completion_start :]), record.completion_start - 1
+    prompt = [
+        token
+        for place, token in enumerate(record.ids[: record.completion_start])
+        if place == last or token in wanted or rng.random() >= share
+    ]
+    return EncodedRecord(
+        ids=(*prompt, *record.ids[record.completion_start :]), completion_start=len(prompt)
+    )
 
 
 def length_groups(

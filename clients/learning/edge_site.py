@@ -6,11 +6,13 @@ adapter first.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from clients.adapter_shelf import AdapterShelf, open_shelf
 from clients.capability import site_rank
 from clients.edge_model import EdgeModel, edge_model
 from clients.insight.books import read_task_book
+from clients.learning.batching import EncodedRecord, encode
 from clients.learning.evaluation import heldout_nll
 from clients.learning.local_training import Pull, Still, TrainingResult, train
 from clients.personal_part import first_part, kind, release_view, seed_of
@@ -40,6 +42,12 @@ class EdgeSite:
     def rank(self) -> int:
         """The rank it can train."""
         return site_rank(self.settings, self.site, self.model.base.layers)
+
+    @cached_property
+    def encoded(self) -> list[EncodedRecord]:
+        """What it learns from; a book takes as long as some steps, so it is encoded once."""
+        longest = self.settings.learning.max_tokens
+        return [encode(self.model, record, max_tokens=longest) for record in self.book.train]
 
 
 def open_edge_site(settings: Settings, site: Site, federation: str) -> EdgeSite:
@@ -94,6 +102,9 @@ def train_here(
         bfloat16=learning.bfloat16,
         still=still,
         pull=pull,
+        optimizer=plan.optimizer,
+        encoded=edge_site.encoded,
+        dropout=learning.prompt_dropout,
         on_step=lambda step, loss: edge_site.pause(step),
     )
 

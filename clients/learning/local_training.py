@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clients.edge_model import EdgeModel
-from clients.learning.batching import TokenBatch, encode, token_batches
+from clients.learning.batching import EncodedRecord, TokenBatch, encode, token_batches
 from clients.learning.completion_loss import completion_loss
 from clients.prompts.record import PromptRecord
 from fl.adapter import A_SUFFIX, Array
@@ -64,23 +64,27 @@ def train(
     bfloat16: str,
     still: Still = Still(),
     pull: Pull | None = None,
+    optimizer: str = "adamw",
+    encoded: Sequence[EncodedRecord] | None = None,
+    dropout: float = 0.0,
     on_step: Callable[[int, float], None] | None = None,
 ) -> TrainingResult:
-    """Take `steps` AdamW steps on the completions of `records`, with a new optimiser.
+    """Take `steps` steps on the completions of `records`, with a new optimiser: adamw or sgd.
 
-    `still` are the directions that do not move. `on_step(step, loss)` is told each step's loss in
-    nats per token; it may use the model if it leaves the adapter as it was, bit for bit. The same
-    adapter, records and arguments give the same bytes (at the same number of threads), whatever
-    happens between the steps and, at the model's gate, in the middle of them. Raises
-    FederationError where the adapter or a loss is no number any more.
+    `encoded` are the records as `encode` gives them, where that was done before; `dropout` is a
+    share of their prompts' tokens. `still` are the directions that do not move.
+    `on_step(step, loss)` is told each step's loss in nats per token; it may use the model if it
+    leaves the adapter as it was, bit for bit. The same adapter, records and arguments give the same
+    bytes (at the same number of threads), whatever happens between the steps and, at the model's
+    gate, in the middle of them. Raises FederationError where the adapter or a loss is no number any
+    more.
     """
     started = time.perf_counter()
-    encoded = [encode(model, record, max_tokens=max_tokens) for record in records]
-    batches = token_batches(encoded, batch_tokens=batch_tokens, seed=seed)
+    if encoded is None:
+        encoded = [encode(model, record, max_tokens=max_tokens) for record in records]
+    batches = token_batches(encoded, batch_tokens=batch_tokens, seed=seed, dropout=dropout)
     parameters = model.lora_parameters()
-    optimiser = torch.optim.AdamW(
-        parameters.values(), lr=learning_rate, weight_decay=0.0, fused=True
-    )
+    optimiser = _OPTIMIZERS[optimizer](list(parameters.values()), learning_rate)
     rounded = use_bfloat16(bfloat16)
     nats, targets, tokens, computed = 0.0, 0, 0, 0
     for step, batch in enumerate(islice(batches, steps), start=1):
@@ -112,6 +116,18 @@ def train(
         padding_share=1.0 - tokens / computed,
         seconds=time.perf_counter() - started,
     )
+
+
+def _adamw(parameters: list[Tensor], learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=True)
+
+
+def _sgd(parameters: list[Tensor], learning_rate: float) -> torch.optim.Optimizer:
+    """Without momentum: one step hands over learning_rate times the gradient (FedSGD)."""
+    return torch.optim.SGD(parameters, lr=learning_rate)
+
+
+_OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 def _diverged(step: int, learning_rate: float) -> FederationError:

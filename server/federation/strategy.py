@@ -25,7 +25,7 @@ from fl.aggregation import Aggregated, method
 from fl.aggregation.server_optimizer import server_optimizer
 from fl.errors import FederationError, NetGPTError
 from fl.release import AdapterRelease, Verdict
-from fl.round_plan import round_plan
+from fl.round_plan import rate_share, round_plan
 from fl.rounds import RoundPlan, RoundReport
 from fl.settings import Settings
 from server.federation import optimizer_state
@@ -230,7 +230,10 @@ def _aggregate(
     combined = got.combine.finish()
     shared = combined.shared
     if limits.server_optimizer != "none" and combined.delta is not None:
-        optimizer = server_optimizer(limits.server_optimizer, limits.server_learning_rate)
+        optimizer = server_optimizer(
+            limits.server_optimizer,
+            limits.server_learning_rate * rate_share(federation.settings, plan.round_number),
+        )
         if state := optimizer_state.load(folder, release_number=first.number):
             optimizer.load(state)
         shared = moved_by(first.shared, optimizer.step(combined.delta))

@@ -167,7 +167,7 @@ def _federated(settings: Settings, model: EdgeModel, books: Sequence[Book], tell
     """The release after the last round; no site has a personal part."""
     sites = [replace(book.site, rank=settings.learning.rank) for book in books]
     with scratch() as folder:
-        lab = Lab(settings, sites, books, model, Path(folder))
+        lab = Lab(settings, sites, books, model, Path(folder), measure_error=False)
         for number in range(1, settings.rounds + 1):
             tell(f"round {number} of {settings.rounds}")
             lab.play_round(number)

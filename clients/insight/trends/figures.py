@@ -2,14 +2,16 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
+from matplotlib import dates as untyped_dates
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
 from clients.insight.forecast import Forecast
 from clients.insight.trends.series import CountSeries
 
+dates: Any = untyped_dates
 PAST = 72  # steps of the past that are shown
 HISTORY_COLOUR, FORECAST_COLOUR = "#0072B2", "#D55E00"  # Okabe and Ito's, as everywhere here
 
@@ -22,9 +24,9 @@ def picture(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     past = series.counts[-PAST:]
-    before = [date2num(series.time(i)) for i in range(1 - len(past), 1)]
+    before = [series.time(i) for i in range(1 - len(past), 1)]
     # The forecast starts at the last count, so that the line has no hole.
-    after = [date2num(series.time(i)) for i in range(len(forecasts) + 1)]
+    after = [series.time(i) for i in range(len(forecasts) + 1)]
     last = past[-1]
     axes.plot(before, past, color=HISTORY_COLOUR, lw=1.4, label="history")
     axes.fill_between(
@@ -42,9 +44,9 @@ def picture(
     axes.set_ylim(bottom=0)
     axes.set_ylabel("count of a step")
     axes.set_title(title, fontsize=10)
-    locator = AutoDateLocator()
+    locator = dates.AutoDateLocator()
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=9, frameon=False, loc="upper left")

@@ -78,7 +78,7 @@ class Forecasting:
             last, at = forecast.value, at + step
             if len(paths) == 1:
                 paths, found = paths * PATHS, found * PATHS
-            # Evenly spread shares, in another order at each step: less noise than independent draws.
+            # Shares spread evenly, in another order each time: less noise than independent draws.
             shares = rng.sample([(i + 0.5) / PATHS for i in range(PATHS)], PATHS)
             paths = [
                 [*path, float(one.quantile(share))]

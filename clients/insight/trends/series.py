@@ -134,7 +134,9 @@ def _counts_of(entry: Mapping[str, Any], where: str) -> Iterator[tuple[str, date
 def _last_stretch(found: Mapping[datetime, float], file: str) -> CountSeries:
     times = sorted(found)
     step = min((b - a for a, b in pairwise(times)), default=HOUR)
-    begin = max((i for i, (a, b) in enumerate(pairwise(times), start=1) if b - a != step), default=0)
+    begin = max(
+        (i for i, (a, b) in enumerate(pairwise(times), start=1) if b - a != step), default=0
+    )
     stretch = times[begin:]
     if len(stretch) < HISTORY:
         gap = f", the last gap being before {stretch[0]}" if begin else ""

@@ -88,9 +88,7 @@ def _forecasts(
     )
     steps = settings.trend.horizon
     return list(
-        track(
-            islice(ahead, steps), "  forecasts", total=steps, console=console, transient=True
-        )
+        track(islice(ahead, steps), "  forecasts", total=steps, console=console, transient=True)
     )
 
 

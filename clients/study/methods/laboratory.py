@@ -19,12 +19,14 @@ from clients.learning.edge_site import EdgeSite
 from clients.learning.settling import settle
 from clients.personal_part import part_in_use, release_view, served_adapter
 from clients.prompts.book import Book
-from fl.adapter import Adapter, digest, initial_adapter
+from fl.adapter import Adapter, digest, initial_adapter, moved_by
 from fl.aggregation import aggregator
+from fl.aggregation.aggregator import Aggregated
+from fl.aggregation.server_optimizer import State, server_optimizer
 from fl.flower_records import plan_records, read_plan, read_update, update_records, wire_bytes
 from fl.release import AdapterRelease
 from fl.release_file import sign_release
-from fl.round_plan import round_plan
+from fl.round_plan import rate_share, round_plan
 from fl.settings import Settings
 from fl.site import Site
 
@@ -54,9 +56,11 @@ class Lab:
         books: Sequence[Book],
         model: EdgeModel,
         folder: Path,
+        *,
+        measure_error: bool = True,
     ) -> None:
         """`sites` carry their ranks; shelves lie in `folder`, which is the caller's."""
-        self._settings, self._model = settings, model
+        self._settings, self._model, self._measure_error = settings, model, measure_error
         self._key = Ed25519PrivateKey.generate()
         self.edge_sites = [
             EdgeSite(
@@ -70,6 +74,7 @@ class Lab:
             for site, book in zip(sites, books, strict=True)
         ]
         first = initial_adapter(model.spec, model.base.layers, seed=settings.seed)
+        self._optimizer: State = {}  # of federation.server_optimizer
         self.release = self._signed(first, round_number=0, method="initial", parent="")
 
     def play(self, measure: Measure, *, deliver: bool = True) -> list[Played]:
@@ -112,7 +117,7 @@ class Lab:
             round_number=number,
             rank=plan.rank,
             rank_limit=settings.learning.rank_limit,
-            measure_error=True,
+            measure_error=self._measure_error,
         )
         up = down = 0
         for edge_site in self.edge_sites:
@@ -125,12 +130,24 @@ class Lab:
             combine.add(read_update(reply))
         combined = combine.finish()
         self.release = self._signed(
-            combined.shared,
+            self._moved(combined, number),
             round_number=number,
             method=settings.method,
             parent=digest(release.shared),
         )
         return up, down, combined.error
+
+    def _moved(self, combined: Aggregated, number: int) -> Adapter:
+        """The next shared part: the mean, or what the server's optimiser makes of it."""
+        its = self._settings.federation
+        if its.server_optimizer == "none" or combined.delta is None:
+            return combined.shared
+        rate = its.server_learning_rate * rate_share(self._settings, number)
+        optimizer = server_optimizer(its.server_optimizer, rate)
+        optimizer.load(self._optimizer)
+        step = optimizer.step(combined.delta)
+        self._optimizer = optimizer.state()
+        return moved_by(self.release.shared, step)
 
     def _deliver(self) -> None:
         """Every site settles its personal part beside the last release."""

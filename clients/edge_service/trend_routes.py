@@ -1,0 +1,123 @@
+"""Forecasts over the site's HTTP API, beside the models; the same as the verb `trend`.
+
+    POST /v1/trends    {"history": [24 or more counts], "at": ISO 8601 of the last one's step,
+                        "steps": 1 to 48, "step_s": 3600}   -> {"object": "list", "data": [...]}
+    GET  /v1/trends    the site's own request log, in steps of trend.step_s, trend.horizon ahead
+
+?site=SITE is another site that this machine hosts.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from clients.insight.forecast import Forecast
+from clients.insight.trends.encoding import HISTORY
+from clients.insight.trends.series import CountSeries
+from clients.insight.trends.trend_book import counts_under, time_of
+from clients.insight.trends.verb import to_objects
+from fl.errors import BookError, FederationError
+from fl.openai_api.errors import ApiError
+from fl.openai_api.resources import Resource, ResourceCall
+
+MOST_COUNTS = 2000  # of one call
+MOST_STEPS = 48
+
+Body = Mapping[str, object]
+Log = Callable[[str], CountSeries]  # a site's own request log
+Forecasts = Callable[[str, CountSeries, int], Sequence[Forecast]]  # (site's id, series, steps)
+
+
+class TrendRoutes:
+    """Of the sites of one service; the first is its own."""
+
+    def __init__(
+        self, sites: Sequence[str], *, log: Log, forecasts: Forecasts, horizon: int
+    ) -> None:
+        """`log` may raise BookError, `forecasts` GenerationError or FederationError."""
+        self._sites, self._log = tuple(sites), log
+        self._forecasts, self._horizon = forecasts, horizon
+
+    def resources(self) -> list[Resource]:
+        """What the gateway is to answer."""
+        return [
+            Resource(path="/v1/trends", methods=("POST",), answer=self._given),
+            Resource(path="/v1/trends", methods=("GET",), answer=self._own),
+        ]
+
+    def _given(self, call: ResourceCall) -> Body:
+        site = self._site(call)
+        series, steps = _series(call.body)
+        return self._answer(site, series, steps)
+
+    def _own(self, call: ResourceCall) -> Body:
+        site = self._site(call)
+        try:
+            series = self._log(site)
+        except BookError as error:  # says how long the log is, and no more
+            raise ApiError(str(error), http_status=409) from None
+        return self._answer(site, series, self._horizon)
+
+    def _answer(self, site: str, series: CountSeries, steps: int) -> Body:
+        try:
+            found = self._forecasts(site, series, steps)
+        except FederationError as error:
+            raise ApiError(str(error), http_status=503, kind="server_error") from None
+        return {"object": "list", "data": to_objects(series, found)}
+
+    def _site(self, call: ResourceCall) -> str:
+        site = call.query.get("site", self._sites[0])
+        if site not in self._sites:  # it may be any text, so it is not repeated
+            raise ApiError(
+                f"There is no such site here; there is: {', '.join(self._sites)}.",
+                http_status=404,
+                param="site",
+            )
+        return site
+
+
+def _series(body: bytes) -> tuple[CountSeries, int]:
+    """(the series of a body, steps ahead). Raises ApiError, which repeats none of its counts."""
+    try:
+        said = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        said = None
+    known = {"history", "at", "steps", "step_s"}
+    if not isinstance(said, dict) or not {"history", "at"} <= said.keys() <= known:
+        raise ApiError(
+            'The body must be {"history": [COUNT, ...], "at": TIME}, with "steps" and "step_s" '
+            "if need be.",
+            param="history",
+        )
+    steps = _number(said, "steps", 1, whole=True, most=MOST_STEPS)
+    step_s = _number(said, "step_s", 3600, whole=False, most=86_400 * 366)
+    try:
+        counts = counts_under(said, "history", "The body")
+        if not isinstance(said["at"], str):
+            raise BookError('The body: "at" must be a text.')
+        at = time_of(said["at"], "The body")
+    except BookError as error:
+        raise ApiError(str(error), param="history") from None
+    if not HISTORY <= len(counts) <= MOST_COUNTS:
+        raise ApiError(
+            f"history has {len(counts)} counts; it must have {HISTORY} to {MOST_COUNTS}.",
+            param="history",
+        )
+    series = CountSeries(counts=tuple(counts), at=at, step=timedelta(seconds=step_s))
+    try:
+        series.time(MOST_STEPS)
+    except OverflowError:
+        raise ApiError("The steps ahead must lie before the year 10000.", param="at") from None
+    return series, int(steps)
+
+
+def _number(
+    said: Mapping[str, Any], key: str, default: float, *, whole: bool, most: float
+) -> float:
+    found = said.get(key, default)
+    right = isinstance(found, int) if whole else isinstance(found, int | float)
+    if not right or isinstance(found, bool) or not 1 <= found <= most:
+        kind = "a whole number" if whole else "a number"
+        raise ApiError(f"{key} must be {kind} from 1 to {most:,.0f}.", param=key)
+    return float(found)
