@@ -34,7 +34,6 @@ from clients.insight.intents.schema import Intent, Schema, to_object
 from clients.insight.intents.scores import Score, score_intents, slot_f1
 from clients.insight.intents.study_tables import markdown
 from clients.insight.intents.words_baseline import words_score
-from clients.learning.local_training import train
 from clients.prompts.book import Book
 from clients.study.methods.laboratory import Lab, scratch
 from fl import durable
@@ -44,7 +43,6 @@ from fl.site import Site
 from fl.tasks import INTENT
 
 FOLDER = "study-intents"
-BATCH_SEED = 2_000_003  # of the centralised arm's batches
 READ_TOGETHER = 200  # texts
 
 Tell = Callable[[str], None]
@@ -144,23 +142,15 @@ def _base(settings: Settings, model: EdgeModel, books: Sequence[Book], tell: Tel
 
 
 def _central(settings: Settings, model: EdgeModel, books: Sequence[Book], tell: Tell) -> Adapter:
-    """All records together, for as many steps as all sites take in all rounds."""
-    learning = settings.learning
-    steps = settings.rounds * learning.local_steps * len(books)
-    model.set_adapter(_base(settings, model, books, tell))
-    train(
-        model,
-        [record for book in books for record in book.train],
-        learning_rate=learning.learning_rate,
-        steps=steps,
-        batch_tokens=learning.batch_tokens,
-        clip_norm=learning.clip_norm,
-        seed=settings.seed + BATCH_SEED,
-        max_tokens=learning.max_tokens,
-        bfloat16=learning.bfloat16,
-        on_step=lambda step, loss: tell(f"step {step} of {steps}, {loss:.2f} nats"),
+    """The same rounds with one site that has all records and batches as large as all sites'."""
+    one = Book(
+        site=Site(id="all", place="all"),
+        train=tuple(record for book in books for record in book.train),
+        heldout=books[0].heldout,
     )
-    return model.adapter()
+    batch_tokens = settings.learning.batch_tokens * len(books)
+    alone = replace(settings, learning=replace(settings.learning, batch_tokens=batch_tokens))
+    return _federated(alone, model, [one], tell)
 
 
 def _federated(settings: Settings, model: EdgeModel, books: Sequence[Book], tell: Tell) -> Adapter:

@@ -32,8 +32,9 @@ def markdown(results: Sequence[SetResult], settings: Settings) -> str:
         "from records held back from training, and the false alarms it causes. Valid JSON: "
         "re-parsed and checked against the JSON Schema. The regression knows no slots. "
         f"Adapters: rank {learning.rank}, {settings.rounds} rounds of {learning.local_steps} "
-        f"steps at every site, the centralised one as many as all sites together; seed "
-        f"{settings.seed}.",
+        f"step(s) of {learning.batch_tokens} tokens at every site ({learning.optimizer} there, "
+        f"{settings.federation.server_optimizer} at the server); the centralised one has all "
+        f"records at one site, and batches as large as all sites' together; seed {settings.seed}.",
     ]
     for result in results:
         sites = ", ".join(f"{name} {count}" for name, count in result.sites.items())

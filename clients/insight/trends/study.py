@@ -123,15 +123,14 @@ def _base(
 def _central(
     settings: Settings, model: EdgeModel, books: Sequence[Book], on_round: OnRound
 ) -> Adapter:
-    """One site that has all records, and takes the steps of all sites in a round."""
-    learning = settings.learning
+    """The same rounds with one site that has all records and batches as large as all sites'."""
     one = Book(
         site=Site(id="all", place="all"),
         train=tuple(record for book in books for record in book.train),
         heldout=books[0].heldout,
     )
-    steps = learning.local_steps * len(books)
-    alone = replace(settings, learning=replace(learning, local_steps=steps))
+    batch_tokens = settings.learning.batch_tokens * len(books)
+    alone = replace(settings, learning=replace(settings.learning, batch_tokens=batch_tokens))
     return _federated(alone, model, [one], on_round)
 
 

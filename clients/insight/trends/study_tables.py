@@ -26,9 +26,10 @@ def markdown(found: TrendStudy, settings: Settings) -> str:
         "# Study of trends",
         f"{len(found.series)} real series, {windows} held-out windows of 24 counts; all of them "
         "come after all training. Federated: a site has one series. Adapters: rank "
-        f"{learning.rank}, {settings.rounds} rounds of {learning.local_steps} steps at every site, "
-        "the centralised one as many as all sites together; learning rate "
-        f"{learning.learning_rate:g} falling to {learning.final_rate:.0%}; seed {settings.seed}. "
+        f"{learning.rank}, {settings.rounds} rounds of {learning.local_steps} step(s) of "
+        f"{learning.batch_tokens} tokens at every site ({learning.optimizer} there, "
+        f"{settings.federation.server_optimizer} at the server); the centralised has all series "
+        f"at one site, and batches as large as all sites' together; seed {settings.seed}. "
         f"A forecast takes {found.one_ms:.0f} ms alone, {found.batch_ms:.0f} ms in a batch "
         f"({settings.threads} threads). Training and forecasts: {seconds}.",
         "## sMAPE (0 to 2, less is better); * = worse than persistence",
