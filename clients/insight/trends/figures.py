@@ -24,9 +24,9 @@ def picture(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     past = series.counts[-PAST:]
-    before = [series.time(i) for i in range(1 - len(past), 1)]
+    before = [dates.date2num(series.time(i)) for i in range(1 - len(past), 1)]
     # The forecast starts at the last count, so that the line has no hole.
-    after = [series.time(i) for i in range(len(forecasts) + 1)]
+    after = [dates.date2num(series.time(i)) for i in range(len(forecasts) + 1)]
     last = past[-1]
     axes.plot(before, past, color=HISTORY_COLOUR, lw=1.4, label="history")
     axes.fill_between(
