@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from clients.edge_model import EdgeModel, edge_model
-from clients.learning.batching import EncodedRecord, encode, length_groups, pad, token_batches
+from clients.learning.batching import (
+    EncodedRecord,
+    encode,
+    length_groups,
+    pad,
+    thinned,
+    token_batches,
+)
 from clients.prompts.record import PromptRecord
 from fl.prompt_format import edge_prompt
 from tests.clients.learning.sites import tiny_settings
@@ -118,3 +125,15 @@ def test_the_same_seed_gives_the_same_batches() -> None:
     )
     assert one == same
     assert one != other
+
+
+def test_a_thinned_prompt_keeps_what_is_copied_and_its_last_token() -> None:
+    record = EncodedRecord(ids=(*range(50), 7, 8), completion_start=50)
+    rng = random.Random(0)
+    for _ in range(50):
+        thin = thinned(record, 0.5, rng)
+        prompt = thin.ids[: thin.completion_start]
+        assert thin.ids[thin.completion_start :] == (7, 8)
+        assert {7, 8, 49} <= set(prompt)
+        assert list(prompt) == sorted(prompt)
+        assert 10 <= len(prompt) < 45

@@ -155,3 +155,16 @@ def test_bfloat16_is_a_setting() -> None:
     assert not use_bfloat16("off")
     found = torch.cpu.get_capabilities()
     assert use_bfloat16("auto") == bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def test_a_step_of_sgd_hands_over_the_gradient(model: EdgeModel, start: Adapter) -> None:
+    """Twice the rate, twice the way: what travels is rate times gradient and nothing else."""
+    moved = []
+    for rate in (0.5, 1.0):
+        model.set_adapter(start)
+        run(model, optimizer="sgd", steps=1, learning_rate=rate, clip_norm=1e9)
+        after = model.adapter()
+        moved.append({name: after.tensors[name] - start.tensors[name] for name in start.tensors})
+    for name in start.tensors:
+        np.testing.assert_allclose(moved[1][name], 2 * moved[0][name], rtol=1e-3, atol=1e-5)
+    assert any(np.abs(tensor).max() > 1e-4 for tensor in moved[1].values())
