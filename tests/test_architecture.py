@@ -70,6 +70,8 @@ AT_THE_RIM = {
         "clients.compare.figures",
         "clients.insight.intents.figures",
         "clients.insight.acting.cache_figure",
+        "clients.insight.trends.figures",
+        "clients.insight.trends.study_figure",
         "clients.orchestrate.figures",
         "clients.study.methods.figures",
         "server.report.figures",
