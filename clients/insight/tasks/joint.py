@@ -1,7 +1,7 @@
 """One adapter for all tasks against an adapter a task, federated on the same books.
 
 Every arm sees every task's records for the same number of steps: the joint adapter takes as many as
-the single ones together. A wide joint adapter has as many directions as they have together, too.
+the single ones together, and has as many directions as the widest of them, or as all together.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,12 @@ from fl.site import Site
 from fl.site_list import federated_sites
 from fl.tasks import TASKS
 
-BASE, SINGLE, JOINT, WIDE = "base, no adapter", "an adapter a task", "one adapter", "one, 3 x rank"
+BASE, SINGLE, JOINT, WIDE = (
+    "base, no adapter",
+    "an adapter a task",
+    "one adapter",
+    "one, their ranks together",
+)
 ARMS = (BASE, SINGLE, JOINT, WIDE)
 
 Books = Mapping[str, Sequence[Book]]  # task -> a book for each site
@@ -66,13 +71,17 @@ def _single(settings: Settings, sites: Sequence[Site], books: Books) -> Nlls:
     return found
 
 
-def _joint(settings: Settings, sites: Sequence[Site], books: Books, *, times: int = 1) -> Nlls:
+def _joint(settings: Settings, sites: Sequence[Site], books: Books, *, wide: bool = False) -> Nlls:
     steps = sum(_of_task(settings, task).learning.local_steps for task in TASKS)
+    ranks = [_of_task(settings, task).learning.rank for task in TASKS]
+    rank = sum(ranks) if wide else max(ranks)
+    scale = settings.learning.alpha / settings.learning.rank
     learning = replace(
         settings.learning,
         local_steps=steps,
-        rank=settings.learning.rank * times,
-        alpha=settings.learning.alpha * times,
+        rank=rank,
+        alpha=scale * rank,
+        final_rate=min(_of_task(settings, task).learning.final_rate for task in TASKS),
     )
     own = replace(settings, learning=learning)
     mixed = [
@@ -91,7 +100,7 @@ _ARMS: Mapping[str, Callable[[Settings, Sequence[Site], Books], Nlls]] = {
     BASE: _base,
     SINGLE: _single,
     JOINT: _joint,
-    WIDE: lambda settings, sites, books: _joint(settings, sites, books, times=len(TASKS)),
+    WIDE: lambda settings, sites, books: _joint(settings, sites, books, wide=True),
 }
 
 

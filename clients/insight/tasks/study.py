@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from clients.insight.books import write_task_books
 from clients.insight.tasks.joint import ARMS, Joint, measure_joint
 from clients.insight.tasks.memory import Memory, task_memory
 from clients.study.measure import workers
 from fl import durable
 from fl.markdown_table import table
-from fl.settings import Settings
+from fl.settings import Settings, with_task
 from fl.tasks import TASKS
 
 FOLDER = "study-tasks"
@@ -23,8 +24,13 @@ MB = 1024 * 1024
 
 
 def study_tasks(settings: Settings, console: Console) -> None:
-    """Measure, and write study-tasks.md and .json. Raises BookError before the books are there."""
+    """Measure, and write study-tasks.md and .json."""
     seeds = range(settings.seed, settings.seed + settings.seeds)
+    for seed in seeds:
+        for task in TASKS:
+            own = with_task(replace(settings, seed=seed), task)
+            for written in write_task_books(own):
+                console.print(f"  {written.path}", soft_wrap=True, highlight=False)
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
     with (
         Progress(*columns, TimeElapsedColumn(), console=console) as progress,
