@@ -32,8 +32,8 @@ usage() {
   ledger       adds up the sites' ledgers: bytes, characters, seconds by site and mode
   workflow     [FILE]: checks a workflow file, shows its steps; refuses one that leaks
   trace        --site S [REQUEST_ID|last]: what a request did, step by step
-  intent       "TEXT" --site S: its intent and slots as JSON; jsonl=FILE for many
-  trend        book=FILE or --site S: the next counts of a series; writes var/NAME-SEED/trend
+  intent       "TEXT" site=S: its intent and slots as JSON; jsonl=FILE for many
+  trend        book=FILE or site=S: the next counts of a series; writes var/NAME-SEED/trend
   act          proposes what an intent asks of the network; a dry run unless apply=true
   study        makes, federates and measures every seed; writes var/NAME-SEED/study
   compare      compares edge, cloud, split, synergy and auto over links; writes var/NAME-SEED/compare

@@ -243,7 +243,10 @@ def without_federation(arguments: Arguments = None) -> None:
 def intent(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT] [KEY=VALUE]...", help="A text, and settings as key=value."),
+        typer.Argument(
+            metavar="[TEXT] [site=S] [jsonl=FILE] [out=FILE] [KEY=VALUE]...",
+            help="A text, and settings.",
+        ),
     ] = None,
     site: Annotated[str, typer.Option(help="The site whose adapter reads it.")] = "",
     jsonl: Annotated[str, typer.Option(help='A file of {"text": ...} lines instead.')] = "",
@@ -253,10 +256,13 @@ def intent(
 
     Reads the site's shelf of task=intent and the edge model; sends nothing. Writes OUT, if given.
     """
-    words, settings, chosen = _at_site(arguments, site)
+    file, rest = _named(arguments, "jsonl")
+    target, rest = _named(rest, "out")
+    jsonl, out = jsonl or file, out or target
+    words, settings, chosen = _at_site(rest, site)
     if (len(words) == 1) == bool(jsonl):
         raise SettingsError(
-            'Give one text, or --jsonl FILE: ./run.sh intent "drop the flow from h1 to h2"'
+            'Give one text, or jsonl=FILE: ./run.sh intent "drop the flow from h1 to h2"'
         )
     from clients.insight.intents.verb import read_and_show
 
@@ -269,7 +275,9 @@ def intent(
 def trend(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[book=FILE] [KEY=VALUE]...", help="A series of counts, settings."),
+        typer.Argument(
+            metavar="[book=FILE] [site=S] [KEY=VALUE]...", help="A series of counts, settings."
+        ),
     ] = None,
     site: Annotated[str, typer.Option(help="The site whose adapter forecasts.")] = "",
 ) -> None:
@@ -278,14 +286,13 @@ def trend(
     Reads FILE (JSONL or CSV of t and count), else the site's own request log; the site's shelf of
     task=trend and the edge model. Writes var/NAME-SEED/trend: trend.png, trend.json.
     """
-    books = [word.partition("=")[2] for word in arguments or [] if word.startswith("book=")]
-    rest = [word for word in arguments or [] if not word.startswith("book=")]
+    book, rest = _named(arguments, "book")
     words, settings, chosen = _at_site(rest, site)
-    if words or len(books) > 1:
-        raise SettingsError("Give one series: ./run.sh trend book=FILE, or --site S for its log.")
+    if words:
+        raise SettingsError("Give one series: ./run.sh trend book=FILE, or site=S for its log.")
     from clients.insight.trends.verb import forecast_and_show
 
-    forecast_and_show(settings, chosen, book=books[0] if books else "", console=Console())
+    forecast_and_show(settings, chosen, book=book, console=Console())
 
 
 @app.command()
@@ -440,13 +447,27 @@ app.add_typer(insight, name="insight")
 
 def _at_site(arguments: Sequence[str] | None, site: str) -> tuple[list[str], Settings, Site]:
     """(words that are no settings, the settings, the site; the first where none is named)."""
-    words = list(arguments or [])
+    named, words = _named(arguments, "site")
+    site = site or named
     settings = _settings([word for word in words if _is_setting(word)])
     sites = {s.id: s for s in federated_sites(settings)}
     if site and site not in sites:
         raise SettingsError(f"There is no site {site!r}. The sites are: {', '.join(sites)}.")
     chosen = sites[site] if site else next(iter(sites.values()))
     return [word for word in words if not _is_setting(word)], settings, chosen
+
+
+def _named(arguments: Sequence[str] | None, name: str) -> tuple[str, list[str]]:
+    """(the value of NAME=VALUE, "" where it is not there; the other words).
+
+    Raises SettingsError where it is given twice.
+    """
+    words = list(arguments or [])
+    found = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+    if len(found) > 1:
+        raise SettingsError(f"{name}= is given {len(found)} times. Give it once.")
+    rest = [word for word in words if not word.startswith(f"{name}=")]
+    return (found[0] if found else ""), rest
 
 
 def _seeds(settings: Settings) -> list[int]:
