@@ -24,6 +24,7 @@ from fl.errors import FederationError, NetGPTError, SettingsError
 from fl.settings import Settings
 from fl.site import Site
 from fl.site_list import book_path, federated_sites
+from fl.tasks import COMPLETE
 
 app = typer.Typer(
     help="A site's side of the project.",
@@ -54,7 +55,7 @@ def books(arguments: Arguments = None) -> None:
     for written in write_task_books(settings):
         print(f"  {written.site.id}: {written.train} prompts, {written.heldout} held out")
     for site in federated_sites(settings):
-        if site.book is not None:
+        if site.book is not None:  # a listed site: its books are its own
             book = read_task_book(settings, site)
             print(f"  {site.id}: {len(book.train)} prompts, {len(book.heldout)} held out")
     print(f"  {settings.run_dir / 'sites'}")
@@ -90,7 +91,7 @@ def ask(
     site's ledger, and with --person the history in that profile.
     """
     words = list(arguments or [])
-    settings = _settings([word for word in words if _is_setting(word)])
+    settings = _of_completions([word for word in words if _is_setting(word)])
     prompts = [word for word in words if not _is_setting(word)]
     from clients.demo_asking import DEMO_PROMPTS, ask_and_show
 
@@ -153,7 +154,7 @@ def study(
     asks the cloud service. Writes var/NAME-SEED/study/study.md and study.json
     (study-one-run/ with --one-run).
     """
-    settings = _settings(arguments)
+    settings = _of_completions(arguments)
     from clients.study.measure import check_books, measure
     from clients.study.report import write_study
 
@@ -185,7 +186,7 @@ def study_methods(arguments: Arguments = None) -> None:
     Reads the books and the edge model. Writes var/NAME-SEED/study-methods: methods.md, methods.png,
     methods.json, and one file a run, so that a study that was stopped goes on.
     """
-    settings = _settings(arguments)
+    settings = _of_completions(arguments)
     from clients.study.measure import check_books
     from clients.study.methods.verb import study_methods as compare
 
@@ -200,7 +201,7 @@ def compare(arguments: Arguments = None) -> None:
     Reads the books, shelves and releases of every seed (./run.sh compare makes what is missing) and
     asks the cloud service. Writes var/NAME-SEED/compare: compare.md, compare.json, compare.png.
     """
-    settings = _settings(arguments)
+    settings = _of_completions(arguments)
     from clients.compare.verb import compare as compare_modes
     from clients.study.measure import check_books
 
@@ -216,7 +217,7 @@ def orchestrate(arguments: Arguments = None) -> None:
     and models, of which it uses copies. Writes var/NAME-SEED/orchestrate: orchestrate.md,
     orchestrate.json, orchestrate.png.
     """
-    settings = _settings(arguments)
+    settings = _of_completions(arguments)
     from clients.orchestrate.verb import orchestrate as play_and_model
     from clients.study.measure import check_books
 
@@ -429,7 +430,7 @@ def study_cache(arguments: Arguments = None) -> None:
 @app.command()
 def seeds(arguments: Arguments = None) -> None:
     """Print the seeds that `study` runs, and so check the settings and the workflow."""
-    settings = _settings(arguments)
+    settings = _of_completions(arguments)
     federated_sites(settings)
     workflow_of(settings)
     print(" ".join(map(str, _seeds(settings))))
@@ -438,7 +439,7 @@ def seeds(arguments: Arguments = None) -> None:
 @app.command()
 def answers(arguments: Arguments = None) -> None:
     """Print whether `study` asks the cloud: true or false."""
-    print(str(_settings(arguments).study.answers).lower())
+    print(str(_of_completions(arguments).study.answers).lower())
 
 
 app.add_typer(profile, name="profile")
@@ -482,6 +483,17 @@ def _is_setting(word: str) -> bool:
 
 def _settings(arguments: Sequence[str] | None) -> Settings:
     return load_fitting(list(arguments or []))
+
+
+def _of_completions(arguments: Sequence[str] | None) -> Settings:
+    """The settings of a verb that is about completions alone. Raises SettingsError for others."""
+    settings = _settings(arguments)
+    if settings.task != COMPLETE:
+        raise SettingsError(
+            f"task={settings.task} is not for this verb, which is about completions alone. "
+            "Leave task= out; ./run.sh intent, trend and insight are about the other tasks."
+        )
+    return settings
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

@@ -22,6 +22,7 @@ from fl.aggregation.compatibility import Choice, judge
 from fl.aggregation.dual import mixture
 from fl.errors import AdapterError, FederationError
 from fl.release import AdapterRelease
+from fl.rounds import OPTIMIZERS, RoundPlan
 from fl.settings import Settings
 from fl.sharing import factors_of, first_directions, join, part_spec
 from fl.site import Site
@@ -38,15 +39,27 @@ def kind(settings: Settings) -> Kind:
     return named[settings.personal]
 
 
-def require_fitting(method: str, settings: Settings) -> None:
-    """Raise FederationError unless the cloud's method goes with this site's personal part.
+def require_fitting(plan: RoundPlan, settings: Settings) -> None:
+    """Raise FederationError unless what the cloud plans goes with this site's personal part.
 
-    With another method than fedsa a site's own B would be part of what is sent.
+    With another method than fedsa a site's own B would be part of what is sent; a gradient step
+    of a rate that is meant for a server optimiser would ruin whatever stays.
     """
     learning = settings.learning
+    if plan.optimizer not in OPTIMIZERS:
+        raise FederationError(
+            f"The cloud plans optimizer={plan.optimizer[:40]!r}; this site knows "
+            f"{' and '.join(OPTIMIZERS)}. Cloud and sites must run the same version."
+        )
+    if plan.optimizer == "sgd" and settings.personal != "none":
+        raise FederationError(
+            "The cloud plans optimizer=sgd, whose steps are meant for the server's optimiser; this "
+            f"site is set to personal={settings.personal}, which they would ruin. Nothing was "
+            "trained or sent; give the site the cloud's settings."
+        )
     answer = judge(
         Choice(
-            method=method,
+            method=plan.method,
             personal=settings.personal,
             ditto=learning.ditto_lambda > 0,
             weighted=learning.personal_weight > 0,
@@ -54,7 +67,7 @@ def require_fitting(method: str, settings: Settings) -> None:
     )
     if not answer.ok:
         raise FederationError(
-            f"The cloud federates with method={method}, this site is set to personal="
+            f"The cloud federates with method={plan.method}, this site is set to personal="
             f"{settings.personal}: {'; '.join(answer.reasons)}. Nothing was trained or sent; give "
             "the site the cloud's settings."
         )

@@ -17,6 +17,7 @@ import grpc
 from fl.adapter_file import CONFIG_FILE, TENSOR_FILE
 from fl.errors import GenerationError, ReleaseError
 from fl.release_file import MANIFEST, SIGNATURE
+from fl.tasks import COMPLETE
 from fl.wire.channel import open_channel, why_unavailable
 from fl.wire.netgpt.v1 import releases_pb2 as pb
 from fl.wire.netgpt.v1 import releases_pb2_grpc as pb_grpc
@@ -63,12 +64,12 @@ class ReleaseChannel:
         self._grpc = open_channel(address, keys, setting=_SETTING)
         self._stub = pb_grpc.ReleaseServiceStub(self._grpc)
 
-    def current(self, site_id: str) -> CurrentRelease | None:
-        """The current release of the newest federation; None while there is none.
+    def current(self, site_id: str, *, task: str = COMPLETE) -> CurrentRelease | None:
+        """The current release of a task's newest federation; None while there is none.
 
         Raises GenerationError where the cloud does not answer.
         """
-        request = pb.GetReleaseRequest(site_id=site_id)
+        request = pb.GetReleaseRequest(site_id=site_id, task=task)
         try:
             answer = self._stub.GetRelease(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
@@ -77,13 +78,17 @@ class ReleaseChannel:
             raise self._typed(error) from None
         return CurrentRelease(answer.federation, answer.number, answer.manifest, answer.signature)
 
-    def fetch(self, site_id: str, federation: str, number: int, into: Path) -> None:
+    def fetch(
+        self, site_id: str, federation: str, number: int, into: Path, *, task: str = COMPLETE
+    ) -> None:
         """Write a release's files into a folder, made if need be; read_release verifies them.
 
         Raises GenerationError where the cloud does not answer, ReleaseError where it sends what is
         no release, OSError where the disk refuses; nothing is left of it then.
         """
-        request = pb.FetchReleaseRequest(site_id=site_id, federation=federation, number=number)
+        request = pb.FetchReleaseRequest(
+            site_id=site_id, federation=federation, number=number, task=task
+        )
         into.mkdir(parents=True, exist_ok=True)
         written: list[Path] = []
         call = self._stub.FetchRelease(request, timeout=self._timeout_s)

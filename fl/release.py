@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fl.adapter import Adapter
+from fl.tasks import COMPLETE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class AdapterRelease:
     metrics: Mapping[str, float]  # public numbers of that round
     manifest: bytes = field(repr=False)  # manifest.json as it was signed
     signature: bytes = field(repr=False)  # Ed25519 over `manifest`, 64 bytes, by the cloud's key
+    task: str = COMPLETE  # what the adapter is for; federations of each task are counted apart
 
 
 @dataclass(frozen=True, kw_only=True)

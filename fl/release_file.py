@@ -24,6 +24,7 @@ from fl.adapter_file import CONFIG_FILE, TENSOR_FILE, adapter_files
 from fl.errors import AdapterError, ReleaseError
 from fl.release import AdapterRelease
 from fl.signing import check_signature, sign
+from fl.tasks import COMPLETE
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 
@@ -56,6 +57,7 @@ def sign_release(
     round_number: int,
     metrics: Mapping[str, float],
     key: Ed25519PrivateKey,
+    task: str = COMPLETE,
 ) -> AdapterRelease:
     """Describe an adapter in a manifest and sign that. `metrics` are finite numbers.
 
@@ -65,6 +67,7 @@ def sign_release(
     manifest = {
         **_description(shared),
         "schema": _SCHEMA,
+        "task": task,
         "federation": federation,
         "number": number,
         "files": {name: _sha256(data) for name, data in adapter_files(shared).items()},
@@ -90,6 +93,7 @@ def sign_release(
         metrics=numbers,
         manifest=text.encode(),
         signature=sign(text.encode(), key),
+        task=task,
     )
 
 
@@ -118,6 +122,7 @@ def open_release(
             metrics={name: _of(float, n) for name, n in described["metrics"].items()},
             manifest=manifest,
             signature=signature,
+            task=_of(str, described.get("task", COMPLETE)),  # older ones know no other
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ReleaseError(f"The manifest is signed, but incomplete: {error!r}.") from None

@@ -1,6 +1,7 @@
 """What the cloud asks of sites: the spec of the shared part, and the plan of a round."""
 
 import math
+from dataclasses import replace
 
 from fl.adapter import AdapterSpec
 from fl.aggregation import method, turn
@@ -32,6 +33,23 @@ def rate_share(settings: Settings, round_number: int) -> float:
         return 1.0
     way = min(1.0, (round_number - 1) / (last - 1))
     return final + (1 - final) * (1 + math.cos(math.pi * way)) / 2
+
+
+def settling_plan(
+    settings: Settings, release: AdapterRelease, *, current_release: int, round_number: int
+) -> RoundPlan:
+    """What sites do when the last release arrives: learning.settle_steps, at the whole rate.
+
+    The rounds' rate has fallen for the shared part's sake; the personal part is only beginning.
+    """
+    plan = round_plan(
+        settings,
+        release,
+        current_release=current_release,
+        round_number=round_number,
+        steps=settings.learning.settle_steps,
+    )
+    return replace(plan, learning_rate=settings.learning.learning_rate)
 
 
 def round_plan(

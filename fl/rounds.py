@@ -6,6 +6,8 @@ from fl.aggregation.telemetry import Telemetry
 from fl.release import Verdict
 from fl.tasks import COMPLETE
 
+OPTIMIZERS = ("adamw", "sgd")  # of a site's steps
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoundPlan:
@@ -30,7 +32,7 @@ class RoundPlan:
     proximal_mu: float  # FedProx: (mu / 2) |learning - received|^2 is added to the loss
     uplink: str  # float32, float16 or int8: an update's numbers on the wire
     feedback_rounds: int  # what rounding cost is kept for so many rounds
-    optimizer: str = "adamw"  # adamw | sgd, at the site
+    optimizer: str = "adamw"  # one of OPTIMIZERS, at the site
     task: str = COMPLETE  # which of a site's books and adapters this is about (fl.tasks)
 
 

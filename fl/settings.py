@@ -5,14 +5,13 @@ overrides come last. An unknown key is refused with the nearest right one, and a
 reported together, before anything runs.
 """
 
-import difflib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +24,8 @@ from fl.settings_acting import CacheSettings as CacheSettings
 from fl.settings_acting import PrewarmSettings as PrewarmSettings
 from fl.settings_checks import mistakes
 from fl.settings_intent import IntentSettings as IntentSettings
+from fl.settings_keys import unknown_keys
+from fl.settings_of_task import dotted, turned
 from fl.settings_sections import (
     AskingSettings as AskingSettings,
 )
@@ -86,10 +87,9 @@ from fl.settings_sections import (
     TuningSettings as TuningSettings,
 )
 from fl.settings_trend import TrendSettings as TrendSettings
-from fl.tasks import BY_PRODUCTS, COMPLETE
+from fl.tasks import COMPLETE
 
 DEFAULT_CONFIG = "configs/embedded.yaml"
-_NONE = DictConfig({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +134,7 @@ class Settings:
     acting: ActingSettings
     cache: CacheSettings
     prewarm: PrewarmSettings
+    told: list[str] = field(default_factory=list)  # dotted keys that base.yaml does not decide
 
     @property
     def var_dir(self) -> Path:
@@ -183,7 +184,7 @@ def resolve(path: str) -> Path:
 
 
 def load(arguments: Sequence[str] = (), *, config: str = DEFAULT_CONFIG) -> Settings:
-    """Merge base.yaml, the chosen file and `key=value` arguments; validate; freeze.
+    """Merge base.yaml, what the task changes, the chosen file and `key=value`; validate; freeze.
 
     `config=PATH` among the arguments chooses another file. Raises SettingsError.
     """
@@ -196,21 +197,17 @@ def load(arguments: Sequence[str] = (), *, config: str = DEFAULT_CONFIG) -> Sett
             config = value
         else:
             overrides.append(argument)
-    base = _read(home() / "configs" / "base.yaml")
-    chosen = _read(resolve(config))
-    known = set(_dotted(Settings))
-    unknown = [_unknown(key, known, config) for key in _keys(chosen) if key not in known]
-    for override in overrides:
-        key = override.partition("=")[0]
-        if key not in known:
-            unknown.append(_unknown(key, known, "the command line"))
-    if unknown:
+    base, chosen = _read_config("base.yaml"), _read(resolve(config))
+    if unknown := unknown_keys(Settings, chosen, overrides, config):
         raise SettingsError("\n".join(unknown))
     try:
-        told = OmegaConf.from_dotlist(overrides)
-        task = OmegaConf.select(OmegaConf.merge(base, chosen, told), "task")
-        merged = OmegaConf.merge(OmegaConf.structured(Settings), base, _of_task(task), chosen, told)
-        settings = OmegaConf.to_object(merged)
+        said = OmegaConf.merge(chosen, OmegaConf.from_dotlist(overrides))
+        assert isinstance(said, DictConfig)
+        told = sorted(dotted(said))
+        whole = OmegaConf.merge(OmegaConf.structured(Settings), base, said, {"told": told})
+        assert isinstance(whole, DictConfig)
+        task = str(whole.task)
+        settings = _frozen(turned(whole, before=COMPLETE, after=task, told=told, read=_read_config))
     except YAMLError:
         raise SettingsError(
             "A value on the command line is not valid YAML; put it in quotes: key='[a, b]'."
@@ -218,23 +215,32 @@ def load(arguments: Sequence[str] = (), *, config: str = DEFAULT_CONFIG) -> Sett
     except OmegaConfBaseException as error:
         first_line = str(error).splitlines()[0]
         raise SettingsError(f"{error.full_key or 'settings'}: {first_line}") from None
-    assert isinstance(settings, Settings)
     if problems := mistakes(settings):
         raise SettingsError("Settings that cannot work:\n- " + "\n- ".join(problems))
     return settings
 
 
 def with_task(settings: Settings, task: str) -> Settings:
-    """These settings for another task: what configs/tasks says of it replaces what they say."""
-    merged = OmegaConf.merge(OmegaConf.structured(settings), _of_task(task), {"task": task})
-    changed = OmegaConf.to_object(merged)
-    assert isinstance(changed, Settings)
-    return changed
+    """These settings as they are for another task, whatever task they are of now.
+
+    What was said in the chosen file or on the command line holds for every task.
+    """
+    if task == settings.task:
+        return settings
+    node = OmegaConf.structured(settings)
+    return _frozen(
+        turned(node, before=settings.task, after=task, told=settings.told, read=_read_config)
+    )
 
 
-def _of_task(task: object) -> DictConfig:
-    """What base.yaml's values are replaced with for a by-product; nothing for `complete`."""
-    return _read(home() / "configs" / "tasks" / f"{task}.yaml") if task in BY_PRODUCTS else _NONE
+def _frozen(node: DictConfig) -> Settings:
+    settings = OmegaConf.to_object(node)
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def _read_config(name: str) -> DictConfig:
+    return _read(home() / "configs" / name)
 
 
 def _read(path: Path) -> DictConfig:
@@ -247,30 +253,3 @@ def _read(path: Path) -> DictConfig:
     if not isinstance(loaded, DictConfig):
         raise SettingsError(f"{path} must hold key: value pairs.")
     return loaded
-
-
-def _dotted(kind: type, prefix: str = "") -> Iterator[str]:
-    hints = get_type_hints(kind)
-    for field in fields(kind):
-        name = prefix + field.name
-        yield name
-        if is_dataclass(inner := hints[field.name]) and isinstance(inner, type):
-            yield from _dotted(inner, name + ".")
-
-
-def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in node:
-        name = prefix + str(key)
-        yield name
-        if isinstance(node[key], DictConfig):
-            yield from _keys(node[key], name + ".")
-
-
-def _unknown(key: str, known: set[str], where: str) -> str:
-    by_last_part = {name.rsplit(".", 1)[-1]: name for name in sorted(known)}
-    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
-    if not near:
-        last = difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last_part, n=1, cutoff=0.5)
-        near = [by_last_part[name] for name in last]
-    hint = f" Did you mean {near[0]}?" if near else " configs/base.yaml lists every setting."
-    return f"Unknown setting {key!r} in {where}.{hint}"

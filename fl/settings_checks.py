@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fl.link.profiles import mistake
 from fl.orchestration.admission import POLICIES
+from fl.rounds import OPTIMIZERS
 from fl.settings_acting import acting_checks
 from fl.settings_intent import intent_mistakes
 from fl.settings_trend import trend_mistakes
@@ -127,7 +128,7 @@ def mistakes(s: "Settings") -> list[str]:
         (s.federation.feedback_rounds >= 1, "federation.feedback_rounds must be at least 1"),
         (s.federation.telemetry_sites >= 0, "federation.telemetry_sites must be 0 or more"),
         (
-            s.learning.optimizer in ("adamw", "sgd"),
+            s.learning.optimizer in OPTIMIZERS,
             f"learning.optimizer is adamw or sgd, found {s.learning.optimizer!r}",
         ),
         (

@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fl.adapter_file import CONFIG_FILE, TENSOR_FILE
 from fl.errors import GenerationError, ReleaseError
 from fl.release_file import MANIFEST, SIGNATURE
-from fl.settings import Settings
+from fl.settings import Settings, with_task
 from fl.signing import SIGNING_PUB, read_cloud_key
 from fl.site import SITE_NAME
+from fl.tasks import COMPLETE, TASKS
 from fl.wire.netgpt.v1 import releases_pb2 as pb
 from fl.wire.netgpt.v1 import releases_pb2_grpc as pb_grpc
 from server.releases import Releases
@@ -50,10 +51,11 @@ class VerifiedRelease:
 
 
 class ReleaseBooks:
-    """The releases of all federations of a run folder. Safe to use from many threads."""
+    """The releases of all federations of a task in a run folder. Safe to use from many threads."""
 
-    def __init__(self, federations: Path, keys_dir: Path) -> None:
-        self._federations, self._keys_dir = federations, keys_dir
+    def __init__(self, settings: Settings, task: str) -> None:
+        its = with_task(settings, task)
+        self._federations, self._keys_dir, self._task = its.federations_dir, its.keys_dir, task
         self._verified: dict[tuple[str, int], tuple[_Stamp, VerifiedRelease]] = {}
         self._one_at_a_time = threading.Lock()
 
@@ -108,7 +110,7 @@ class ReleaseBooks:
 
     def _releases(self, federation: str, key: Ed25519PublicKey | None = None) -> Releases:
         folder = self._federations / federation / "releases"
-        return Releases(folder, federation=federation, cloud_key=key)
+        return Releases(folder, federation=federation, cloud_key=key, task=self._task)
 
     def _newest_first(self) -> list[str]:
         if not self._federations.is_dir():
@@ -121,14 +123,15 @@ class ReleaseService(pb_grpc.ReleaseServiceServicer):
     """Message in, release out; the disk is read on threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self._books = ReleaseBooks(settings.run_dir / "federations", settings.keys_dir)
+        self._books = {task: ReleaseBooks(settings, task) for task in TASKS}
 
     async def GetRelease(
         self, request: pb.GetReleaseRequest, context: GetContext
     ) -> pb.GetReleaseResponse:
         _check_site(request.site_id)
         federation = request.federation if request.HasField("federation") else None
-        release = await asyncio.to_thread(self._books.current, federation)
+        books = self._of(request.task)
+        release = await asyncio.to_thread(books.current, federation)
         return pb.GetReleaseResponse(
             federation=release.federation,
             number=release.number,
@@ -140,10 +143,19 @@ class ReleaseService(pb_grpc.ReleaseServiceServicer):
         self, request: pb.FetchReleaseRequest, context: FetchContext
     ) -> AsyncIterator[pb.FetchReleaseResponse]:
         _check_site(request.site_id)
-        release = await asyncio.to_thread(self._books.verified, request.federation, request.number)
+        books = self._of(request.task)
+        release = await asyncio.to_thread(books.verified, request.federation, request.number)
         pieces = _pieces(release.folder)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
+
+    def _of(self, task: str) -> ReleaseBooks:
+        books = self._books.get(task or COMPLETE)
+        if books is None:
+            raise GenerationError(
+                f"task must be one of {', '.join(self._books)}.", status="INVALID_ARGUMENT"
+            )
+        return books
 
 
 def _pieces(folder: Path) -> Iterator[pb.FetchReleaseResponse]:

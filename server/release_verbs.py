@@ -151,7 +151,9 @@ def _open(words: list[str] | None, federation: str) -> _Opened:
     folder = found[name]
     return _Opened(
         name=name,
-        releases=Releases(folder, federation=name, cloud_key=cloud_key(settings)),
+        releases=Releases(
+            folder, federation=name, cloud_key=cloud_key(settings), task=settings.task
+        ),
         verdicts={v.release_number: v for v in read_verdicts(folder.parent / VERDICTS)},
         settings=settings,
     )

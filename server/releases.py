@@ -21,6 +21,7 @@ from fl.adapter import Adapter
 from fl.errors import ReleaseError
 from fl.release import AdapterRelease
 from fl.release_file import read_release, sign_release, write_release
+from fl.tasks import COMPLETE
 from server.release_aliases import Alias, Aliases
 from server.release_lock import lock
 from server.release_repair import DAMAGED, set_aside_damaged
@@ -38,10 +39,11 @@ class Releases:
         federation: str,
         key: Ed25519PrivateKey | None = None,
         cloud_key: Ed25519PublicKey | None = None,
+        task: str = COMPLETE,
     ) -> None:
         self.folder = folder
         self.aliases = Aliases(folder)
-        self._federation = federation
+        self._federation, self._task = federation, task
         self._key = key
         self._cloud_key = key.public_key() if cloud_key is None and key is not None else cloud_key
 
@@ -76,12 +78,12 @@ class Releases:
             there = ", ".join(map(str, self.numbers())) or "none"
             raise ReleaseError(f"There is no release {number} in {self.folder}; there is: {there}.")
         release = read_release(folder, self._cloud_key)
-        found = (release.federation, release.number)
-        if found != (self._federation, number):
+        found = (release.task, release.federation, release.number)
+        if found != (self._task, self._federation, number):
             raise ReleaseError(
                 f"{folder}: its manifest says release {release.number} of federation "
-                f"{release.federation}, expected release {number} of federation "
-                f"{self._federation}: the folder was exchanged."
+                f"{release.federation} of task={release.task}, expected release {number} of "
+                f"federation {self._federation} of task={self._task}: the folder was exchanged."
             )
         return release
 
@@ -143,6 +145,7 @@ class Releases:
                 round_number=round_number,
                 metrics=metrics,
                 key=self._key,
+                task=self._task,
             )
             shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
             write_release(aside, release)

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as TooLate
 from datetime import UTC, datetime
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from clients.edge_model import EdgeModel
 from clients.edge_service.held_book import HeldBook
 from clients.edge_service.hosted_sites import named
 from clients.edge_service.intent_routes import IntentRoutes
 from clients.edge_service.model_owner import ModelOwner, Result
+from clients.edge_service.release_watch import ReleaseWatch
 from clients.edge_service.serving import Say, Serving
 from clients.edge_service.trend_routes import TrendRoutes
 from clients.insight.acting.persistence import Persistence
@@ -23,12 +26,13 @@ from clients.insight.intents.site_intents import SiteIntents
 from clients.insight.trends.encoding import HISTORY
 from clients.insight.trends.forecasting import Forecasting, Window
 from clients.insight.trends.series import CountSeries, series_of_log
+from clients.release_channel import ReleaseChannel
 from fl.adapter import Adapter
 from fl.errors import FederationError, GenerationError, NetGPTError
 from fl.openai_api.resources import Resource
 from fl.settings import Settings, with_task
 from fl.site import Site
-from fl.site_list import book_path
+from fl.site_list import book_path, hosted_site
 from fl.tasks import BY_PRODUCTS, INTENT, TREND
 
 
@@ -48,11 +52,10 @@ class ByProducts:
         self.serving = {
             task: Serving(
                 own,
-                site,
+                hosted_site(own),  # with the rank it has for the task
                 spec=model.spec,
                 layers=model.base.layers,
                 say=named(task, say),
-                owns_shelf=False,  # no release watch: a delivered release is in use
             )
             for task, own in of_task.items()
         }
@@ -63,6 +66,23 @@ class ByProducts:
         self._intents: SiteIntents | None = None
         self._plain = Persistence()
         self._forecasting = Forecasting(model, coverage=settings.trend.coverage)
+
+    def watches(
+        self, channel: ReleaseChannel, key: Ed25519PublicKey, say: Say
+    ) -> list[ReleaseWatch]:
+        """What follows the cloud's releases of each task, as the site's own watch does."""
+        return [
+            ReleaseWatch(
+                own,
+                self._site,
+                channel=channel,
+                key=key,
+                serving=self.serving[task],
+                owner=self._owner,
+                say=named(task, say),
+            )
+            for task, own in self._settings.items()
+        ]
 
     def resources(self) -> list[Resource]:
         """What the site's HTTP answers beside the models."""

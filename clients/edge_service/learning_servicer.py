@@ -22,8 +22,7 @@ from fl.errors import FederationError
 from fl.flower_records import failure_reason
 from fl.settings import Settings, with_task
 from fl.site import Site
-from fl.site_list import site_folder
-from fl.tasks import COMPLETE
+from fl.site_list import hosted_site, site_folder
 from fl.wire.netgpt.v1 import edge_pb2 as pb
 from fl.wire.netgpt.v1 import edge_pb2_grpc as pb_grpc
 
@@ -62,12 +61,15 @@ class LearningServicer(pb_grpc.LearningServiceServicer):
         """On the model's thread."""
         task = work.plan.task
         if task not in self._books:
-            raise FederationError(f"A plan is for one of {', '.join(self._books)}.")
+            raise FederationError(
+                f"The plan is for task={task[:40]!r}; a site learns {', '.join(self._books)}. "
+                "Cloud and sites must run the same version."
+            )
         settings, serving = with_task(self._settings, task), self._serving[task]
 
         def open_site() -> EdgeSite:
             return EdgeSite(
-                site=self._site,
+                site=hosted_site(settings),  # with the rank it has for this task
                 book=self._books[task].book(),
                 model=model,
                 shelf=open_shelf(settings, self._site.id, work.plan.federation),
@@ -76,12 +78,7 @@ class LearningServicer(pb_grpc.LearningServiceServicer):
             )
 
         try:
-            # What is in use, the release watch hears from the cloud; any is better than none. It
-            # watches no by-product's: these are used when they are delivered.
-            use = task != COMPLETE or serving.now() is None
-            return do_work(work, open_site, self._key, use_settled=use)
+            # What is in use, the release watch hears from the cloud; any is better than none.
+            return do_work(work, open_site, self._key, use_settled=serving.now() is None)
         finally:
-            if task == COMPLETE:
-                serving.refresh()
-            else:
-                serving.load()
+            serving.refresh()

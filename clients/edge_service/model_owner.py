@@ -114,6 +114,8 @@ class ModelOwner:
         with self._wake:
             self._refuse_when_closing()
             if len(self._calls) >= MOST_WAITING:
+                self._calls = deque(c for c in self._calls if not c[0].cancelled())
+            if len(self._calls) >= MOST_WAITING:
                 raise _too_many()
             self._calls.append((future, job))
             self._wake.notify()

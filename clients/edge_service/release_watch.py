@@ -86,7 +86,7 @@ class ReleaseWatch:
         """Ask once what is current, and follow."""
         # 1. What does the cloud say?
         try:
-            offered = self._channel.current(self._site.id)
+            offered = self._channel.current(self._site.id, task=self._settings.task)
         except GenerationError as error:
             self._note_away(error)
             return
@@ -138,10 +138,11 @@ class ReleaseWatch:
         if release is None or release.manifest != offered.manifest:
             release = self._fetch(offered, shelf.folder.parent)
         found = (release.federation, release.number, release.manifest)
-        if found != offered[:3]:
+        if found != offered[:3] or release.task != self._settings.task:
             raise ReleaseError(
-                f"The cloud said release {offered.federation}/{offered.number}; the signed "
-                f"manifest is of {release.federation}/{release.number}."
+                f"The cloud said release {offered.federation}/{offered.number} of "
+                f"task={self._settings.task}; the signed manifest is of "
+                f"{release.federation}/{release.number} of task={release.task}."
             )
         return shelf, release
 
@@ -149,7 +150,13 @@ class ReleaseWatch:
         beside.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=beside) as folder:
             aside = Path(folder) / "release"
-            self._channel.fetch(self._site.id, offered.federation, offered.number, aside)
+            self._channel.fetch(
+                self._site.id,
+                offered.federation,
+                offered.number,
+                aside,
+                task=self._settings.task,
+            )
             return read_release(aside, self._key)
 
     def _tried_out(self, shelf: AdapterShelf, release: AdapterRelease) -> bool:

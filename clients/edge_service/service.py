@@ -9,7 +9,6 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 from clients.asking.alone import nothing_added
 from clients.atomic import clear_asides
@@ -48,10 +47,10 @@ from fl.errors import FederationError, NetGPTError
 from fl.openai_api.gateway import Gateway
 from fl.prompt_format import cloud_prompt
 from fl.service_metrics import ServiceMetrics
-from fl.settings import Settings, resolve
+from fl.settings import Settings, resolve, with_task
 from fl.signing import cloud_key
-from fl.site_list import book_path, hosted_site, site_folder
-from fl.tasks import COMPLETE
+from fl.site_list import book_path, hosted_site, site_folder, task_folder
+from fl.tasks import COMPLETE, TASKS
 
 STOP_S = 3.0  # for a step of learning, and for calls, to end
 
@@ -75,7 +74,7 @@ def edge_service(
     settings: Settings, say: Say, *, stop: threading.Event
 ) -> Iterator[ModelOwner | None]:
     """A service for as long as the block lasts; None where `stop` was set before it was ready."""
-    settings = replace(settings, task=COMPLETE)  # a plan says which task is learned
+    settings = with_task(settings, COMPLETE)  # a plan says which task is learned
     workflow, site = workflow_of(settings), hosted_site(settings)
     folder, key = site_folder(settings, site.id), cloud_key(settings)
     keys = resolve(settings.site.keys) if settings.site.keys else None
@@ -89,8 +88,10 @@ def edge_service(
         # 1. One service a site. What a killed one left goes.
         ending.enter_context(alone_at(folder))
         file.unlink(missing_ok=True)
-        for shelf in (folder / "shelf", *(folder / "shelf").glob("[0-9]*")):
-            clear_asides(shelf)
+        for task in TASKS:
+            shelves = task_folder(with_task(settings, task), site.id) / "shelf"
+            for shelf in (shelves, *shelves.glob("[0-9]*")):
+                clear_asides(shelf)
         others = other_sites(settings)
         for one in (site, *others):
             profiles_of(settings, one.id).clear_asides()
@@ -225,6 +226,7 @@ def edge_service(
             threading.Thread(target=follow, args=(stop,), name=name)
             for follow, name in (
                 (watch.run, "release watch"),
+                *((w.run, "by-product watch") for w in by_products.watches(releases, key, say)),
                 (hosted.run, "hosted sites"),
                 (advertising.run, "adverts"),
                 (keeping.run, "cache"),

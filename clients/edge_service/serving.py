@@ -99,12 +99,19 @@ class Serving:
                     f"a release of federation {shelf.federation} on the shelf is refused: "
                     f"{type(error).__name__}"
                 )
-                if self._owns_shelf:
-                    shelf.use_none()  # the cloud has a sound one
+                # What is damaged goes, for the cloud has a sound one; what these settings do not
+                # fit stays: it may be the settings that are wrong.
+                if self._owns_shelf and isinstance(error, ReleaseError):
+                    shelf.use_none()
 
     def joined(self, shelf: AdapterShelf, release: AdapterRelease) -> InUse:
         """A release beside the shelf's newest personal part. Raises AdapterError on a misfit."""
         settings, layers = self._settings, self._layers
+        if release.task != settings.task:
+            raise AdapterError(
+                f"Release {release.federation}/{release.number} is for task={release.task}, "
+                f"expected one for task={settings.task}. It lies on the wrong shelf; take it away."
+            )
         try:
             adapter = in_use(shelf, release, settings, self._site, layers)
         except (AdapterError, OSError) as error:

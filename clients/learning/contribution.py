@@ -35,7 +35,7 @@ def contribute(plan: RoundPlan, release: AdapterRelease, edge_site: EdgeSite) ->
     before anything is trained.
     """
     started = time.perf_counter()
-    require_fitting(plan.method, edge_site.settings)
+    require_fitting(plan, edge_site.settings)
     model, book, shelf = edge_site.model, edge_site.book, edge_site.shelf
 
     # 1. Keep the release: in a later round it may be what a candidate is compared with.

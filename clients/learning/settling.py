@@ -31,7 +31,7 @@ def settle(
     trained: a site that fails here can still use it.
     """
     started = time.perf_counter()
-    require_fitting(plan.method, edge_site.settings)
+    require_fitting(plan, edge_site.settings)
     model, shelf = edge_site.model, edge_site.shelf
     shelf.keep_release(release, beside=plan.current_release)
     if use:

@@ -88,9 +88,10 @@ def do_work(
 def opened(work: Work, key: Ed25519PublicKey) -> AdapterRelease:
     """The release, signed by the cloud and the one the plan speaks of. Raises ReleaseError."""
     release, plan = work.sent.open(key), work.plan
-    if (release.federation, release.number) != (plan.federation, plan.release_number):
+    planned = (plan.task, plan.federation, plan.release_number)
+    if (release.task, release.federation, release.number) != planned:
         raise ReleaseError(
-            f"The plan is for release {plan.federation}/{plan.release_number}, what came is "
-            f"release {release.federation}/{release.number}."
+            f"The plan is for release {plan.federation}/{plan.release_number} of task={plan.task}, "
+            f"what came is release {release.federation}/{release.number} of task={release.task}."
         )
     return release

@@ -3,7 +3,7 @@
 from fl.errors import FederationError, UpdateRefused
 from fl.flower_records import SETTLE, read_delivery
 from fl.release import AdapterRelease, Delivery
-from fl.round_plan import round_plan
+from fl.round_plan import settling_plan
 from server.federation.federation import Federation
 from server.federation.plan import letters
 
@@ -16,12 +16,11 @@ def deliver(federation: Federation, release: AdapterRelease) -> str:
     """
     settings = federation.settings
     federation.progress.begin("delivery")
-    plan = round_plan(
+    plan = settling_plan(
         settings,
         release,
         current_release=release.number,
         round_number=federation.newest().round_number,
-        steps=settings.learning.settle_steps,
     )
     hosts = federation.roll_call.hosts(enough=1, deadline_s=plan.deadline_s)
     failures = dict.fromkeys(federation.sites, "no node hosts it")

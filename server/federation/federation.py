@@ -11,6 +11,7 @@ from fl.release import AdapterRelease
 from fl.settings import Settings, resolve
 from fl.signing import signing_key
 from fl.site_list import federated_sites
+from fl.tasks import COMPLETE
 from server.federation.exchange import Exchange
 from server.federation.gate import Gate
 from server.federation.progress import Progress
@@ -71,7 +72,12 @@ def open_federation(grid: Grid, settings: Settings, *, folder: Path, run_id: str
     sites = tuple(site.id for site in federated_sites(settings))
     log = RoundLog(folder)
     progress = Progress(log, run_id=run_id, rounds=settings.rounds, sites=len(sites))
-    releases = Releases(folder / "releases", federation=folder.name, key=signing_key(settings))
+    releases = Releases(
+        folder / "releases",
+        federation=folder.name,
+        key=signing_key(settings),
+        task=settings.task,
+    )
     verdicts = Verdicts(folder)
     roll_call = RollCall(grid, sites)
     return Federation(
@@ -94,4 +100,5 @@ def tensorboard_folder(settings: Settings, folder: Path) -> Path | None:
     """Where TensorBoard's files of a federation go: a folder each, so that they can be compared."""
     if not settings.federation.tensorboard:
         return None
-    return resolve(settings.federation.tensorboard) / f"{settings.run_dir.name}-{folder.name}"
+    task = "" if settings.task == COMPLETE else f"{settings.task}-"
+    return resolve(settings.federation.tensorboard) / f"{settings.run_dir.name}-{task}{folder.name}"

@@ -7,6 +7,7 @@ from rich.console import Console
 from fl import durable
 from fl.errors import FederationError
 from fl.settings import Settings
+from fl.tasks import COMPLETE
 from server.federation.round_log import RoundLog, newest_federation, read_status
 from server.report.markdown import PICTURE, markdown, summary
 
@@ -30,8 +31,9 @@ def report(settings: Settings, *, federation: str, console: Console) -> Path:
         from server.report.figures import picture  # matplotlib takes a second
 
         said = summary(reports, read_status(folder), name=folder.name)
-        drawn = picture(reports, title=f"{settings.name}, federation {folder.name}")
-    out = settings.run_dir / "report"
+        of_task = "" if settings.task == COMPLETE else f", task={settings.task}"
+        drawn = picture(reports, title=f"{settings.name}{of_task}, federation {folder.name}")
+    out = settings.federations_dir.parent / "report"
     text = markdown(reports, read_status(folder), name=folder.name)
     durable.publish(out / PICTURE, drawn)
     durable.publish(out / "report.md", text.encode())

@@ -75,6 +75,7 @@ def test_the_manifest_says_what_the_release_is_and_not_when() -> None:
         "rank": 2,
         "round_number": 3,
         "schema": 2,
+        "task": "complete",
         "target_modules": ["c_attn", "c_fc"],
     }
 

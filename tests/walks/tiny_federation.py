@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.tiny_models import make_tiny_edge
 
 SITES: Mapping[str, str] = {"elm": "Elmford", "ash": "Ashby"}  # id -> place
+COUNT = 7_340_000  # the private counts begin so
 CANARY = "zanzibar"  # stands in every private prompt; must not be found outside of a site's folder
 
 
@@ -26,7 +27,8 @@ def make_tiny_federation(folder: Path, *, records: int = 12) -> list[str]:
             for number in range(1, records + 1)
         ]
         book.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        entries.append(f"  - {{id: {site}, place: {place}, book: {book}}}\n")
+        own = "".join(f", {key}: {file}" for key, file in _by_products(folder, site).items())
+        entries.append(f"  - {{id: {site}, place: {place}, book: {book}{own}}}\n")
     config = folder / "tiny.yaml"
     config.write_text(
         f"name: tiny\nvar: {folder / 'var'}\nkeys: {folder / 'var' / 'pki'}\n"
@@ -35,3 +37,30 @@ def make_tiny_federation(folder: Path, *, records: int = 12) -> list[str]:
         "local_steps: 3, settle_steps: 2, bfloat16: 'off'}\n"
     )
     return [f"config={config}"]
+
+
+def _by_products(folder: Path, site: str) -> dict[str, Path]:
+    """Its books of the other tasks, by their keys in `sites`."""
+    intents = [
+        {
+            "text": f"drop the flow from {CANARY} to gate{number}",
+            "intent": "remove_flow",
+            "entities": [["source", CANARY], ["target", f"gate{number}"]],
+            "split": "val" if number % 4 == 0 else "train",
+        }
+        for number in range(1, 9)
+    ]
+    trends = [
+        {
+            "history": [COUNT + 17 * ((hour + number) % 24) for hour in range(24)],
+            "target": COUNT + 17 * (number % 24),
+            "t": f"2026-03-{number:02}T00:00:00",
+            "split": "val" if number % 4 == 0 else "train",
+        }
+        for number in range(1, 9)
+    ]
+    files = {}
+    for key, lines in (("intents", intents), ("trends", trends)):
+        files[key] = folder / f"{site}-{key}.jsonl"
+        files[key].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return files

@@ -26,7 +26,7 @@ from fl.aggregation.server_optimizer import State, server_optimizer
 from fl.flower_records import plan_records, read_plan, read_update, update_records, wire_bytes
 from fl.release import AdapterRelease
 from fl.release_file import sign_release
-from fl.round_plan import rate_share, round_plan
+from fl.round_plan import rate_share, round_plan, settling_plan
 from fl.settings import Settings
 from fl.site import Site
 
@@ -151,12 +151,11 @@ class Lab:
 
     def _deliver(self) -> None:
         """Every site settles its personal part beside the last release."""
-        plan = round_plan(
+        plan = settling_plan(
             self._settings,
             self.release,
             current_release=self.release.number,
             round_number=self.release.round_number,
-            steps=self._settings.learning.settle_steps,
         )
         for edge_site in self.edge_sites:
             settle(plan, self.release, edge_site)
@@ -173,6 +172,7 @@ class Lab:
             round_number=round_number,
             metrics={},
             key=self._key,
+            task=self._settings.task,
         )
 
 

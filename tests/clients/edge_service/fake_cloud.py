@@ -50,7 +50,7 @@ class FakeCloud(
         self, request: releases_pb2.GetReleaseRequest, context: grpc.ServicerContext
     ) -> releases_pb2.GetReleaseResponse:
         self.looks += 1
-        if self.offered is None:
+        if self.offered is None or self.offered.task != request.task:
             context.abort(grpc.StatusCode.NOT_FOUND, "none yet")
         assert self.offered is not None
         return releases_pb2.GetReleaseResponse(

@@ -32,7 +32,7 @@ def site(tmp_path: Path) -> TinySite:
 def put_in_use(site: TinySite, task: str) -> None:
     """A first adapter of the task, as a delivery puts it there."""
     own = with_task(site.settings, task)
-    release = site.release(2, shared=first_adapter(own))
+    release = site.release(2, shared=first_adapter(own), task=task)
     shelf = open_shelf(own, SITE, "001")
     shelf.keep_release(release)
     shelf.use(release.number)

@@ -26,6 +26,7 @@ from fl.rounds import RoundPlan
 from fl.settings import Settings, load
 from fl.signing import make_signing_key
 from fl.site_list import site_folder
+from fl.tasks import COMPLETE
 from tests.clients.learning import sites
 from tests.clients.learning.sites import first_adapter, signed
 from tests.walks.tiny_federation import CANARY, make_tiny_federation
@@ -66,10 +67,17 @@ class TinySite:
         return first_adapter(self.settings)
 
     def release(
-        self, number: int = 0, *, shared: Adapter | None = None, federation: str = "001"
+        self,
+        number: int = 0,
+        *,
+        shared: Adapter | None = None,
+        federation: str = "001",
+        task: str = COMPLETE,
     ) -> AdapterRelease:
         key = make_signing_key(self.settings.keys_dir)
-        return signed(shared or self.shared(), number=number, federation=federation, key=key)
+        return signed(
+            shared or self.shared(), number=number, federation=federation, key=key, task=task
+        )
 
     def put_in_use(self, release: AdapterRelease) -> None:
         shelf = self.shelf(release.federation)

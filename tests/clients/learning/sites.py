@@ -16,6 +16,7 @@ from fl.release_file import sign_release
 from fl.rounds import RoundPlan
 from fl.settings import Settings, load
 from fl.site import Site
+from fl.tasks import COMPLETE
 from tests.fl.plans import fedavg_plan
 from tests.fl.releases import KEY
 
@@ -101,6 +102,7 @@ def signed(
     number: int = 0,
     federation: str = "001",
     key: Ed25519PrivateKey = KEY,
+    task: str = COMPLETE,
 ) -> AdapterRelease:
     """A release of this adapter."""
     return sign_release(
@@ -112,6 +114,7 @@ def signed(
         round_number=number,
         metrics={},
         key=key,
+        task=task,
     )
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fl/wire/netgpt/v1/releases.proto\x12\tnetgpt.v1\"L\n\x11GetReleaseRequest\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x17\n\nfederation\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_federation\"]\n\x12GetReleaseResponse\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x10\n\x08manifest\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"J\n\x13\x46\x65tchReleaseRequest\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x12\n\nfederation\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\"2\n\x14\x46\x65tchReleaseResponse\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\xae\x01\n\x0eReleaseService\x12I\n\nGetRelease\x12\x1c.netgpt.v1.GetReleaseRequest\x1a\x1d.netgpt.v1.GetReleaseResponse\x12Q\n\x0c\x46\x65tchRelease\x12\x1e.netgpt.v1.FetchReleaseRequest\x1a\x1f.netgpt.v1.FetchReleaseResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fl/wire/netgpt/v1/releases.proto\x12\tnetgpt.v1\"Z\n\x11GetReleaseRequest\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x17\n\nfederation\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04task\x18\x03 \x01(\tB\r\n\x0b_federation\"]\n\x12GetReleaseResponse\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x10\n\x08manifest\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"X\n\x13\x46\x65tchReleaseRequest\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x12\n\nfederation\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x0c\n\x04task\x18\x04 \x01(\t\"2\n\x14\x46\x65tchReleaseResponse\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\xae\x01\n\x0eReleaseService\x12I\n\nGetRelease\x12\x1c.netgpt.v1.GetReleaseRequest\x1a\x1d.netgpt.v1.GetReleaseResponse\x12Q\n\x0c\x46\x65tchRelease\x12\x1e.netgpt.v1.FetchReleaseRequest\x1a\x1f.netgpt.v1.FetchReleaseResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fl.wire.netgpt.v1.releases_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETRELEASEREQUEST']._serialized_start=47
-  _globals['_GETRELEASEREQUEST']._serialized_end=123
-  _globals['_GETRELEASERESPONSE']._serialized_start=125
-  _globals['_GETRELEASERESPONSE']._serialized_end=218
-  _globals['_FETCHRELEASEREQUEST']._serialized_start=220
-  _globals['_FETCHRELEASEREQUEST']._serialized_end=294
-  _globals['_FETCHRELEASERESPONSE']._serialized_start=296
-  _globals['_FETCHRELEASERESPONSE']._serialized_end=346
-  _globals['_RELEASESERVICE']._serialized_start=349
-  _globals['_RELEASESERVICE']._serialized_end=523
+  _globals['_GETRELEASEREQUEST']._serialized_end=137
+  _globals['_GETRELEASERESPONSE']._serialized_start=139
+  _globals['_GETRELEASERESPONSE']._serialized_end=232
+  _globals['_FETCHRELEASEREQUEST']._serialized_start=234
+  _globals['_FETCHRELEASEREQUEST']._serialized_end=322
+  _globals['_FETCHRELEASERESPONSE']._serialized_start=324
+  _globals['_FETCHRELEASERESPONSE']._serialized_end=374
+  _globals['_RELEASESERVICE']._serialized_start=377
+  _globals['_RELEASESERVICE']._serialized_end=551
 # @@protoc_insertion_point(module_scope)

@@ -5,12 +5,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GetReleaseRequest(_message.Message):
-    __slots__ = ("site_id", "federation")
+    __slots__ = ("site_id", "federation", "task")
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
     site_id: str
     federation: str
-    def __init__(self, site_id: _Optional[str] = ..., federation: _Optional[str] = ...) -> None: ...
+    task: str
+    def __init__(self, site_id: _Optional[str] = ..., federation: _Optional[str] = ..., task: _Optional[str] = ...) -> None: ...
 
 class GetReleaseResponse(_message.Message):
     __slots__ = ("federation", "number", "manifest", "signature")
@@ -25,14 +27,16 @@ class GetReleaseResponse(_message.Message):
     def __init__(self, federation: _Optional[str] = ..., number: _Optional[int] = ..., manifest: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class FetchReleaseRequest(_message.Message):
-    __slots__ = ("site_id", "federation", "number")
+    __slots__ = ("site_id", "federation", "number", "task")
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
     site_id: str
     federation: str
     number: int
-    def __init__(self, site_id: _Optional[str] = ..., federation: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
+    task: str
+    def __init__(self, site_id: _Optional[str] = ..., federation: _Optional[str] = ..., number: _Optional[int] = ..., task: _Optional[str] = ...) -> None: ...
 
 class FetchReleaseResponse(_message.Message):
     __slots__ = ("file", "data")
