@@ -6,6 +6,7 @@ from fl.choices import choice
 from fl.errors import FederationError
 from fl.settings import Settings
 from fl.site_list import book_path, federated_sites
+from fl.tasks import COMPLETE
 from server.federation.tensorboard import require_tensorboard
 
 
@@ -34,7 +35,8 @@ def require_books(settings: Settings) -> None:
     for site in federated_sites(settings):
         book = book_path(settings, site)
         if not book.is_file():
+            its = "" if settings.task == COMPLETE else f" of task={settings.task}"
             raise FederationError(
-                f"Site {site.id} has no prompt book at {book}. Run ./run.sh books with the same "
-                "settings first."
+                f"Site {site.id} has no prompt book{its} at {book}. A demo site's is written by "
+                "./run.sh books with the same settings; a listed site's is named in `sites`."
             )
