@@ -190,7 +190,7 @@ def edge_service(
             resources=[
                 *ProfileRoutes(
                     {one.id: profiles_of(settings, one.id) for one in (site, *others)},
-                    on_erased=keeping.erased,
+                    on_changed=keeping.changed,
                 ).resources(),
                 *by_products.resources(),
             ],
