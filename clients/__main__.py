@@ -415,18 +415,6 @@ def act(
         )
 
 
-@app.command("study-cache")
-def study_cache(arguments: Arguments = None) -> None:
-    """Replay real hourly counts against caches: LRU, LFU, forecasts, and the best possible.
-
-    Reads cache.study.data. Writes var/NAME-SEED/study-cache: study_cache.md, .json and .png.
-    """
-    settings = _settings(arguments)
-    from clients.insight.acting.cache_study import study_cache as play_and_tell
-
-    play_and_tell(settings, Console())
-
-
 @app.command()
 def seeds(arguments: Arguments = None) -> None:
     """Print the seeds that `study` runs, and so check the settings and the workflow."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fl.settings import Settings
 
-POLICIES = ("lru", "lfu", "forecast")
+POLICIES = ("lru", "lfu", "lfu-remembering", "forecast")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,10 +27,12 @@ class ProfileRoutes:
         self,
         stores: Mapping[str, ProfileStore],
         *,
-        on_erased: Callable[[str], None] = lambda site: None,
+        on_changed: Callable[[str], None] = lambda site: None,
     ) -> None:
-        """`stores` by the site's id, of which `on_erased` hears when somebody's has gone."""
-        self._stores, self._own, self._on_erased = stores, next(iter(stores)), on_erased
+        """`stores` by the site's id, of which `on_changed` hears when somebody's has changed or
+        gone.
+        """
+        self._stores, self._own, self._on_changed = stores, next(iter(stores)), on_changed
 
     def resources(self) -> list[Resource]:
         """What the gateway is to answer."""
@@ -62,12 +64,13 @@ class ProfileRoutes:
         try:
             if call.method == "DELETE":
                 store.erase(person)
-                self._on_erased(site)
+                self._on_changed(site)
                 return _named(person, site) | {"object": "profile.deleted", "deleted": True}
             if call.method in ("PUT", "PATCH"):
                 all_of_them = call.method == "PUT"
                 facts = _facts(call.body)
                 shown = store.set(person, facts, afresh=all_of_them, make=all_of_them)
+                self._on_changed(site)
             else:
                 shown = store.read(person)
         except ProfileError as error:

@@ -7,7 +7,7 @@ second signal ends the process at once.
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from clients.asking.alone import nothing_added
@@ -137,7 +137,9 @@ def edge_service(
             bench=bench,
             serving={COMPLETE: serving, **by_products.serving},
         )
-        outlook = Outlook(settings, [one.id for one in (site, *others)], by_products.forecast)
+        outlook = Outlook(
+            settings, [one.id for one in (site, *others)], by_products.forecast, say=say
+        )
         hosted = HostedSites(settings, others, model, say, outlook=outlook)
         metrics = ServiceMetrics("edge")
         metrics.gauges({"waiting": lambda: owner.waiting})
@@ -191,7 +193,7 @@ def edge_service(
             resources=[
                 *ProfileRoutes(
                     {one.id: profiles_of(settings, one.id) for one in (site, *others)},
-                    on_erased=keeping.erased,
+                    on_changed=keeping.changed,
                 ).resources(),
                 *by_products.resources(),
             ],
@@ -215,11 +217,11 @@ def edge_service(
             pace=pace,
             waiting=lambda: owner.waiting,
             say=say,
-            forecast_per_s=outlook.per_s,
+            forecast_per_s=outlook.cloud_per_s,
         )
 
-        def looked() -> None:
-            if outlook.look() and outlook.rises(site.id):
+        def on_new_forecasts() -> None:
+            if outlook.rises(site.id):
                 watch.nudge()
 
         followers = [
@@ -230,7 +232,7 @@ def edge_service(
                 (hosted.run, "hosted sites"),
                 (advertising.run, "adverts"),
                 (keeping.run, "cache"),
-                (every(looked, settings.prewarm.interval_s / 4), "outlook"),
+                (lambda stop: outlook.run(stop, on_new_forecasts), "outlook"),
             )
         ]
         endpoint.start(learning, asking)
@@ -263,13 +265,3 @@ def edge_service(
 def _name(serving: Serving) -> str:
     in_use = serving.now()
     return in_use.name if in_use else "none"
-
-
-def every(do: Callable[[], object], seconds: float) -> Callable[[threading.Event], None]:
-    """Something that is done again and again until stopped; the outermost loop of its thread."""
-
-    def run(stop: threading.Event) -> None:
-        while not stop.wait(seconds):
-            do()
-
-    return run

@@ -7,11 +7,12 @@ not touch it.
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from clients.adapter_shelf import AdapterShelf, shelves_in_use
 from clients.capability import site_rank
 from clients.personal_part import in_use, release_view, served_adapter
-from fl.adapter import Adapter, AdapterSpec
+from fl.adapter import Adapter, AdapterSpec, digest
 from fl.errors import AdapterError, NetGPTError, ReleaseError
 from fl.release import AdapterRelease
 from fl.settings import Settings
@@ -27,6 +28,12 @@ class InUse:
 
     release: AdapterRelease = field(repr=False)
     adapter: Adapter = field(repr=False)  # shared and personal part joined
+
+    @cached_property
+    def digest(self) -> str:
+        """The same whenever the same release is beside the same personal part."""
+        its = self.release
+        return f"{its.federation}/{its.number}/{digest(self.adapter)}"
 
     @property
     def name(self) -> str:
@@ -62,12 +69,14 @@ class Serving:
 
     def now(self) -> InUse | None:
         """What is in use; None before the first release. One that was put away is loaded."""
-        if self._away:
+        found = self._now  # once: it may be put away meanwhile
+        if found is None and self._away:
             with self._lock:
-                if self._away:
-                    self.load()
+                if self._now is None and self._away:
+                    self._load()
                     self._away = False
-        return self._now
+                found = self._now
+        return found
 
     @property
     def warm(self) -> bool:
@@ -87,6 +96,10 @@ class Serving:
 
     def load(self) -> None:
         """Take up what the shelves say, from the newest federation whose release is sound."""
+        with self._lock:
+            self._load()
+
+    def _load(self) -> None:
         for shelf in shelves_in_use(self._settings, self._site.id):
             try:
                 release = shelf.current()
@@ -147,7 +160,7 @@ class Serving:
         with self._lock:
             try:
                 if self._shelf is None or self._now is None:
-                    self.load()
+                    self._load()
                     self._say_swapped(None, self._now)
                     return
                 self._now = self.joined(self._shelf, self._now.release)

@@ -142,7 +142,7 @@ class SitePart:
         started, prompt = perf_counter(), edge_prompt(card, short)
         limit = self._settings.asking.enriched_tokens
         most = min(limit, max_new_tokens or limit)
-        kept = cache.enriched(in_use, card, short, most) if cache else None
+        kept = cache.enriched(in_use.digest, card, short, most) if cache else None
         if kept is not None:
             enriched, cpu_seconds = replace(kept, seconds=perf_counter() - started), 0.0
         else:
@@ -151,7 +151,7 @@ class SitePart:
             enriched = as_enriched(written.text, short, model, seconds=took_s)
             cpu_seconds = written.cpu_seconds
             if cache:
-                cache.keep_enriched(in_use, card, short, most, enriched)
+                cache.keep_enriched(enriched)
         visit.remember(enriched.text)
         return Enrichment(
             card=card,

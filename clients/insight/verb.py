@@ -53,9 +53,9 @@ def tasks(arguments: Arguments = None) -> None:
 
 @insight.command()
 def cache(arguments: Arguments = None) -> None:
-    """Hit rates of a cache that forecasts fill, against LRU, LFU and the optimum.
+    """Hit rates of a cache that forecasts fill, against LRU, both LFUs and the optimum.
 
-    Reads trend.data. Writes var/NAME-SEED/study-cache.
+    Reads cache.study.data. Writes var/NAME-SEED/study-cache.
     """
     from clients.insight.acting.cache_study import study_cache
 

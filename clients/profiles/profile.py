@@ -6,6 +6,7 @@ No prompt stands in it, and no error about it quotes it: errors end up in logs.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from fl.errors import ProfileError
@@ -38,6 +39,14 @@ class PersonalProfile:
         """Raises ProfileError."""
         check_person(self.person)
         check_facts(self.facts)
+
+    @property
+    def version(self) -> str:
+        """Another one whenever facts are set or removed, or the profile is made anew; requests
+        leave it.
+        """
+        told = repr((self.since, list(self.facts.items()))).encode()
+        return sha256(told).hexdigest()
 
 
 def is_person(text: str) -> bool:

@@ -55,8 +55,8 @@ class Visit:
 
     @property
     def owner(self) -> tuple[str, str] | None:
-        """Whose it is, and since when there is that profile; None where it is nobody's."""
-        return (self._profile.person, self._profile.since) if self._profile else None
+        """Whose it is, and that profile's version; None where it is nobody's."""
+        return (self._profile.person, self._profile.version) if self._profile else None
 
     def kind(self, enriched: str) -> str:
         """For which kind of venue of the place it is; "" for none. After `card`."""

@@ -11,6 +11,7 @@ from clients.insight.forecast import Forecast, direction_of, level_of
 
 LAGS = 24
 RIDGE = 1e-3  # of the mean square of the lags: keeps weights finite where lags say the same
+_NOISE = 1e-12  # share of the lags' squares below which a deviation is rounding
 
 
 class AutoRegression:
@@ -23,8 +24,10 @@ class AutoRegression:
         self._mean, self._middle = lags.mean(axis=0), float(wanted.mean())
         centred = lags - self._mean
         square = centred.T @ centred
-        square += RIDGE * np.trace(square) / LAGS * np.eye(LAGS)
-        self._weights = np.linalg.solve(square, centred.T @ (wanted - self._middle))  # (LAGS,)
+        self._weights = np.zeros(LAGS)  # lags that never change say nothing
+        if np.trace(square) > _NOISE * (lags**2).sum():
+            square += RIDGE * np.trace(square) / LAGS * np.eye(LAGS)
+            self._weights = np.linalg.solve(square, centred.T @ (wanted - self._middle))
         left = wanted - self._middle - centred @ self._weights
         self._spread = float(left.std())
 

@@ -1,24 +1,29 @@
 """Enriched prompts and answers that an edge service keeps, in the memory of its process alone.
 
-A hit is exact. An enriched prompt is kept under all that it was written from: what was in use (the
-joined adapter itself), the rendered card with what it tells of who asks, the short prompt, and how
-long it might be. An answer is kept under what was disclosed and all of the wish, only where that
-leaves nothing to chance, and only for as long as cache.answer_s: the cloud may have another release
-meanwhile.
+A hit is exact. An enriched prompt is kept under all that it was written from: what was in use, the
+rendered card with what it tells of who asks, the short prompt, and how long it might be. An answer
+is kept under what was disclosed and all of the wish, only where that leaves nothing to chance, and
+only for as long as cache.answer_s: the cloud may have another release meanwhile. Of all these texts
+a digest stands here, with a secret of this cache; eviction, which remembers how often was asked for
+what has gone, knows no more.
 
-Nothing outlives what it came from: a swap empties the enriched prompts, and whoever's profile is
-erased has no entries a moment later (`keep_people`).
+Nothing outlives what it came from: a swap empties the enriched prompts, and what was written from a
+profile that has since been changed or erased goes a moment later (`sweep`), as answers do that are
+too old.
 """
 
+import secrets
 import time
-from collections.abc import Callable, Collection, Hashable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import astuple, dataclass, field, replace
+from hashlib import blake2b
 from threading import Lock
+from typing import cast
 
 from clients.asking.ask import Wish
 from clients.asking.enrichment import Enriched
 from clients.insight.acting.counting import Counting
-from clients.insight.acting.eviction import ByForecast, Eviction, Lfu, Lru
+from clients.insight.acting.eviction import eviction_of
 from clients.insight.forecast import Forecaster
 from fl.generation import Reply
 from fl.settings import CacheSettings
@@ -30,7 +35,7 @@ ANY_KIND = ""  # of a request that names no kind of venue
 class EnrichedKey:
     """What an enriched prompt was written from. Texts stay out of its repr."""
 
-    in_use: int  # which joined adapter, by its number in this cache
+    in_use: str  # digest of the joined adapter
     most: int  # new tokens
     card: str = field(repr=False)
     short: str = field(repr=False)
@@ -47,8 +52,8 @@ class AnswerKey:
 @dataclass(frozen=True)
 class _Entry:
     value: Enriched | Reply = field(repr=False)
-    person: tuple[str, str] | None = field(repr=False)  # name, and since when there is the profile
-    size: int  # bytes of its texts
+    person: tuple[str, str] | None = field(repr=False)  # name, and the profile's version
+    size: int  # bytes of its text
     at: float  # when it came in
     kind: str
 
@@ -75,30 +80,28 @@ class Cache:
         """`settings.entries` is above 0."""
         self._settings, self._clock, self._lock = settings, clock, Lock()
         self._counting = Counting(forecaster, interval_s=settings.interval_s)
-        self._eviction = eviction_of(settings.policy, self._counting)
-        self._entries: dict[Hashable, _Entry] = {}
+        self._eviction = eviction_of(settings.policy, self._expected)
+        self._secret = secrets.token_bytes(32)
+        self._entries: dict[bytes, _Entry] = {}  # by digests of keys
         self._bytes = 0
-        self._in_use: object = None
-        self._number = 0
+        self._in_use = ""
         self.counts = Counts()
 
     def __len__(self) -> int:
         return len(self._entries)
 
     @property
-    def bytes(self) -> int:
+    def held_bytes(self) -> int:
         """Of all texts."""
         return self._bytes
 
-    def enriched_key(self, in_use: object, card: str, short: str, most: int) -> EnrichedKey:
+    def enriched_key(self, in_use: str, card: str, short: str, most: int) -> EnrichedKey:
         """Where such an enriched prompt is kept; another `in_use` than before drops them all."""
         with self._lock:
-            if in_use is not self._in_use:
+            if in_use != self._in_use:
                 self._in_use = in_use
-                self._number += 1
-                for key in [key for key in self._entries if isinstance(key, EnrichedKey)]:
-                    self._drop(key)
-            return EnrichedKey(self._number, most, card, short)
+                self._forget_where(lambda entry: isinstance(entry.value, Enriched))
+            return EnrichedKey(in_use, most, card, short)
 
     def enriched(self, key: EnrichedKey) -> Enriched | None:
         """What is kept; None is a miss."""
@@ -122,29 +125,31 @@ class Cache:
 
         `person` is whose profile it was written from.
         """
-        size = _size(key, value)
+        size, place = len(value.text.encode()), self._place(key)
         if size > self._settings.bytes:
             return
         with self._lock:
-            if isinstance(key, EnrichedKey) and key.in_use != self._number:
+            if isinstance(key, EnrichedKey) and key.in_use != self._in_use:
                 return  # there was a swap while it was written
-            self._drop(key)
+            self._drop(place)
             while self._entries and (
                 len(self._entries) >= self._settings.entries
                 or self._bytes + size > self._settings.bytes
             ):
-                self._drop(self._eviction.victim())
+                self._drop(cast(bytes, self._eviction.victim()))
                 self.counts.evicted += 1
-            self._entries[key] = _Entry(value, person, size, self._clock(), kind)
+            self._entries[place] = _Entry(value, person, size, self._clock(), kind)
             self._bytes += size
-            self._eviction.asked(key, kind)
+            self._eviction.asked(place, kind)
 
-    def keep_people(self, there: Collection[tuple[str, str]]) -> None:
-        """Drop what was written from other profiles than these (name, since)."""
+    def sweep(self, there: Collection[tuple[str, str]]) -> None:
+        """Drop answers that are too old, and what was written from other profiles than these (name,
+        version).
+        """
         with self._lock:
-            for key, entry in list(self._entries.items()):
-                if entry.person is not None and entry.person not in there:
-                    self._drop(key)
+            for place in [one for one, entry in self._entries.items() if self._is_old(entry)]:
+                self._drop(place)
+            self._forget_where(lambda one: one.person is not None and one.person not in there)
 
     @property
     def people(self) -> set[str]:
@@ -158,24 +163,40 @@ class Cache:
             self._counting.asked(self._clock(), kind)
 
     def _found(self, key: EnrichedKey | AnswerKey) -> Enriched | Reply | None:
+        place = self._place(key)
         with self._lock:
-            entry = self._entries.get(key)
-            if isinstance(key, AnswerKey) and entry is not None:
-                old = self._clock() - entry.at > self._settings.answer_s
-                if old:
-                    self._drop(key)
-                entry = None if old else entry
+            entry = self._entries.get(place)
+            if entry is not None and self._is_old(entry):
+                self._drop(place)
+                entry = None
             if entry is None:
                 self.counts.misses += 1
                 return None
             self.counts.hits += 1
-            self._eviction.asked(key, entry.kind)
+            self._eviction.asked(place, entry.kind)
             return entry.value
 
-    def _drop(self, key: Hashable) -> None:
-        if (entry := self._entries.pop(key, None)) is not None:
+    def _expected(self) -> Mapping[str, float]:
+        return {kind: one.count for kind, one in self._counting.expected.items()}
+
+    def _place(self, key: EnrichedKey | AnswerKey) -> bytes:
+        told = repr((type(key).__name__, astuple(key))).encode()
+        return blake2b(told, key=self._secret, digest_size=32).digest()
+
+    def _is_old(self, entry: _Entry) -> bool:
+        is_answer = isinstance(entry.value, Reply)
+        return is_answer and self._clock() - entry.at > self._settings.answer_s
+
+    def _drop(self, place: bytes) -> None:
+        if (entry := self._entries.pop(place, None)) is not None:
             self._bytes -= entry.size
-            self._eviction.gone(key)
+            self._eviction.gone(place)
+
+    def _forget_where(self, wanted: Callable[[_Entry], bool]) -> None:
+        """These come back no more, so nobody counts on from what they were asked for."""
+        for place in [place for place, entry in self._entries.items() if wanted(entry)]:
+            self._bytes -= self._entries.pop(place).size
+            self._eviction.forget(place)
 
 
 def answer_key(disclosed: str, wish: Wish) -> AnswerKey | None:
@@ -183,18 +204,3 @@ def answer_key(disclosed: str, wish: Wish) -> AnswerKey | None:
     if wish.temperature != 0:
         return None
     return AnswerKey(disclosed, replace(wish, deadline_s=None, seed=None, top_p=1.0))
-
-
-def eviction_of(policy: str, counting: Counting) -> Eviction:
-    """The policy of this name, as cache.policy has it."""
-    if policy == "lru":
-        return Lru()
-    if policy == "lfu":
-        return Lfu()
-    return ByForecast(lambda: {kind: one.count for kind, one in counting.expected.items()})
-
-
-def _size(key: EnrichedKey | AnswerKey, value: Enriched | Reply) -> int:
-    texts = [value.text]
-    texts += [key.card, key.short] if isinstance(key, EnrichedKey) else [key.disclosed]
-    return sum(len(text.encode()) for text in texts)

@@ -1,8 +1,8 @@
 """A trace played against a cache of one size under one policy, with the classes that also run.
 
-persistence, ar, edge and oracle differ only in the forecast that `ByForecast` weighs topics with;
-equal gives it the same of every topic, which forecasts nothing. belady knows the whole future:
-nobody can do better without prefetching.
+Policies are those of cache.policy (eviction.py). persistence, ar and oracle differ only in the
+forecast that `ByForecast` weighs topics with; flat gives it the same of every topic in every hour,
+which forecasts nothing. belady knows the whole future: nobody can do better without prefetching.
 """
 
 import heapq
@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
+from typing import cast
 
 from clients.insight.acting.auto_regression import LAGS
 from clients.insight.acting.cache_trace import Item, Topic, Trace
-from clients.insight.acting.eviction import ByForecast, Eviction, Lfu, Lru
+from clients.insight.acting.eviction import eviction_of
 from clients.insight.acting.persistence import Persistence
 from clients.insight.forecast import Forecaster
 
@@ -43,16 +44,18 @@ class Replayed:
 def forecasts_of(
     topics: Sequence[Topic], forecaster: Callable[[Topic], Forecaster]
 ) -> list[dict[str, float]]:
-    """What is expected of each hour from those before it; the first hours' are what came."""
+    """What is expected of each hour from those before it alone; nothing of the first one.
+
+    Before there are LAGS of them it is as the hour before, whoever forecasts.
+    """
     hours: list[dict[str, float]] = [{} for _ in topics[0].counts]
+    plain = Persistence()
     for topic in topics:
         its = forecaster(topic)
-        for hour, count in enumerate(topic.counts):
-            if hour < LAGS:
-                hours[hour][topic.name] = count
-                continue
+        for hour in range(1, len(topic.counts)):
             at = datetime.fromtimestamp((hour - 1) * 3600, UTC)
-            hours[hour][topic.name] = max(0.0, its(topic.counts[:hour], at).value)
+            one = its if hour >= LAGS else plain
+            hours[hour][topic.name] = max(0.0, one(topic.counts[:hour], at).value)
     return hours
 
 
@@ -71,9 +74,9 @@ def oracle(topics: Sequence[Topic]) -> Forecasts:
     return [{t.name: t.counts[hour] for t in topics} for hour in range(len(topics[0].counts))]
 
 
-def equal(topics: Sequence[Topic]) -> Forecasts:
+def flat(topics: Sequence[Topic], each: float) -> Forecasts:
     """The same of every topic in every hour: nothing is forecast."""
-    return [{topic.name: 1.0 for topic in topics} for _ in topics[0].counts]
+    return [{topic.name: each for topic in topics} for _ in topics[0].counts]
 
 
 def replay(
@@ -84,33 +87,39 @@ def replay(
     expected: Forecasts | None = None,
     prefetch: bool = False,
 ) -> Replayed:
-    """Play it. `policy` is lru, lfu or forecast, which needs `expected`, as prefetching does."""
+    """Play it. `policy` is as cache.policy; forecast needs `expected`, as prefetching does."""
     now: Mapping[str, float] = {}
-    eviction = _eviction(policy, lambda: now)
+    eviction = eviction_of(policy, lambda: now)
     held: set[Item] = set()
     fresh: set[Item] = set()  # prefetched and not asked for yet
     seen: dict[str, Counter[Item]] = defaultdict(Counter)  # what was asked for of a topic
     tally = Counter[str]()
 
-    def put(item: Item) -> None:
+    def make_room() -> None:
         if len(held) >= size:
             gone = eviction.victim()
             eviction.gone(gone)
             held.discard(gone)
             fresh.discard(gone)
-        held.add(item)
-        eviction.asked(item, item[0])
+
+    def fetch(counts: bool) -> None:
+        worth = _worths(now, seen)
+        for item in _most_expected(worth, held, size // PREFETCHED):
+            if len(held) >= size and worth.get(cast(Item, eviction.victim()), 0.0) >= worth[item]:
+                return  # what would go for it is expected as often
+            make_room()
+            held.add(item)
+            fresh.add(item)
+            eviction.fetched(item, item[0])
+            tally["prefetched"] += counts
+            tally["bytes_prefetched"] += counts * trace.sizes[item]
 
     for hour, asked in enumerate(trace.hours):
         counts = hour >= LAGS
         if expected is not None:
             now = expected[hour]
             if prefetch:
-                for item in _most_expected(now, seen, held, size // PREFETCHED):
-                    put(item)
-                    fresh.add(item)
-                    tally["prefetched"] += counts
-                    tally["bytes_prefetched"] += counts * trace.sizes[item]
+                fetch(counts)
         for item in asked:
             seen[item[0]][item] += 1
             tally["requests"] += counts
@@ -118,10 +127,11 @@ def replay(
                 tally["hits"] += counts
                 tally["used"] += counts * (item in fresh)
                 fresh.discard(item)
-                eviction.asked(item, item[0])
             else:
                 tally["bytes_missed"] += counts * trace.sizes[item]
-                put(item)
+                make_room()
+                held.add(item)
+            eviction.asked(item, item[0])
     return Replayed(
         requests=tally["requests"],
         hits=tally["hits"],
@@ -160,12 +170,6 @@ def belady(trace: Trace, size: int) -> Replayed:
     )
 
 
-def _eviction(policy: str, expected: Callable[[], Mapping[str, float]]) -> Eviction:
-    if policy == "lru":
-        return Lru()
-    return Lfu() if policy == "lfu" else ByForecast(expected)
-
-
 def _make_room(following: dict[Item, float], heap: list[tuple[float, Item]], again: float) -> bool:
     while True:
         later, item = heap[0]
@@ -179,17 +183,19 @@ def _make_room(following: dict[Item, float], heap: list[tuple[float, Item]], aga
         return True
 
 
-def _most_expected(
-    now: Mapping[str, float], seen: Mapping[str, Counter[Item]], held: set[Item], most: int
-) -> list[Item]:
-    """Items that are not held, by their topic's forecast times their share of it so far.
+def _worths(now: Mapping[str, float], seen: Mapping[str, Counter[Item]]) -> dict[Item, float]:
+    """How often every item is expected: its topic's forecast times its share of it so far."""
+    found: dict[Item, float] = {}
+    for topic, its in seen.items():
+        each = now.get(topic, 0.0) / its.total()
+        found |= {item: each * often for item, often in its.items()}
+    return found
+
+
+def _most_expected(worth: Mapping[Item, float], held: set[Item], most: int) -> list[Item]:
+    """Items that are not held, the most expected first.
 
     Only such as are expected at least once: the others would mostly be fetched for nobody.
     """
-    worth = [
-        (now.get(topic, 0.0) * often / its.total(), item)
-        for topic, its in seen.items()
-        for item, often in its.items()
-        if item not in held
-    ]
-    return [item for value, item in heapq.nlargest(most, worth) if value >= 1.0]
+    wanted = [(value, item) for item, value in worth.items() if value >= 1.0 and item not in held]
+    return [item for _, item in heapq.nlargest(most, wanted)]

@@ -1,8 +1,9 @@
 """`insight cache`: what forecasts bring a cache, against LRU, LFU and the best possible."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 
 from rich.console import Console
 from rich.progress import Progress
@@ -13,38 +14,31 @@ from clients.insight.acting.cache_replay import (
     Forecasts,
     Replayed,
     belady,
-    equal,
+    flat,
     oracle,
     persistence,
     regression,
     replay,
 )
-from clients.insight.acting.cache_table import Found, markdown
-from clients.insight.acting.cache_trace import Topic, Trace, draw, read_topics
+from clients.insight.acting.cache_table import REMEMBERING, Found, markdown
+from clients.insight.acting.cache_trace import Trace, draw, read_topics
 from fl import durable
 from fl.settings import Settings
 
 Play = Callable[[Trace, int], Replayed]
 
 
-def study_cache(
-    settings: Settings,
-    console: Console,
-    *,
-    others: Mapping[str, Callable[[Sequence[Topic]], Forecasts]] | None = None,
-) -> Found:
+def study_cache(settings: Settings, console: Console) -> Found:
     """Replay, and write RUN/study-cache: study_cache.md, .json and .png.
 
-    `others` are further forecasts, by name, as that of the edge model's trend adapter. Raises
-    SettingsError where the counts are not at hand.
+    Raises SettingsError where the counts are not at hand.
     """
     its = settings.cache.study
     topics, left_out = read_topics(its)
     forecasts = {
-        "equal": equal(topics),
+        "flat": flat(topics, its.scale),
         "persistence": persistence(topics),
         "ar": regression(topics),
-        **{name: make(topics) for name, make in (others or {}).items()},
         "oracle": oracle(topics),
     }
     plays = _plays(forecasts)
@@ -84,14 +78,16 @@ def _plays(forecasts: Mapping[str, Forecasts]) -> dict[str, Play]:
     plays: dict[str, Play] = {
         "lru": lambda trace, size: replay(trace, size, "lru"),
         "lfu": lambda trace, size: replay(trace, size, "lfu"),
+        REMEMBERING: lambda trace, size: replay(trace, size, "lfu-remembering"),
     }
     for name, expected in forecasts.items():
         plays[f"forecast: {name}"] = forecast(expected, prefetch=False)
     for name in forecasts:
-        if name not in ("equal", "ar"):
+        if name != "ar":
             plays[f"forecast: {name}, prefetching"] = forecast(forecasts[name], prefetch=True)
-    plays["lru, prefetching by persistence"] = lambda trace, size: replay(
-        trace, size, "lru", expected=forecasts["persistence"], prefetch=True
-    )
+    for row, policy in (("lru", "lru"), (REMEMBERING, "lfu-remembering")):
+        plays[f"{row}, prefetching by persistence"] = partial(
+            replay, policy=policy, expected=forecasts["persistence"], prefetch=True
+        )
     plays["belady"] = belady
     return plays

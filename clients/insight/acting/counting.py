@@ -56,6 +56,7 @@ class Counting:
             del history[:-KEPT]
         self._counts = dict.fromkeys(self._counts, 0)
         at = datetime.fromtimestamp((number - 1) * self._interval_s, UTC)
+        self._expected = {}  # none rather than old ones, should forecasting fail
         self._expected = {
             kind: _expect(self._forecaster, history, at)
             for kind, history in self._histories.items()

@@ -56,11 +56,6 @@ def bound(operator: str) -> str:
     raise ActionError('A bound is "at least" or "at most", or means the same; this one does not.')
 
 
-def is_rate(unit: str) -> bool:
-    """Is it a unit of bits or bytes a second?"""
-    return _RATE.fullmatch(unit) is not None
-
-
 def _bits(unit: str) -> float:
     """Bit/s of one of it. Raises ActionError."""
     found = _RATE.fullmatch(unit)

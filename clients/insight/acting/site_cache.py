@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from clients.asking.ask import Wish
 from clients.asking.enrichment import Enriched
-from clients.insight.acting.cache import Cache, answer_key
+from clients.insight.acting.cache import ANY_KIND, Cache, EnrichedKey, answer_key
 from clients.insight.forecast import Forecaster
 from clients.profiles.store import ProfileStore
 from clients.profiles.visit import Visit
@@ -28,12 +28,14 @@ class SiteCache:
         return RequestCache(self.cache, visit, answers=self._answers)
 
     def sweep(self) -> None:
-        """Drop what was written from profiles that are there no longer; it reads those it needs."""
+        """Drop answers that are too old, and what was written from profiles that are no longer as
+        they were; it reads those it needs.
+        """
         there = []
         for person in self.cache.people:
             with suppress(ProfileError, OSError):  # whoever cannot be read has nothing kept
-                there.append((person, self._store.read(person).since))
-        self.cache.keep_people(there)
+                there.append((person, self._store.read(person).version))
+        self.cache.sweep(there)
 
 
 class Keeping:
@@ -44,14 +46,14 @@ class Keeping:
 
     def run(self, stop: threading.Event) -> None:
         """Sweep every so often; the outermost loop of its thread. Profiles of this site may be
-        erased by another process.
+        changed or erased by another process.
         """
         while self._caches and not stop.wait(self._every_s):
             for cache in self._caches.values():
                 cache.sweep()
 
-    def erased(self, site_id: str) -> None:
-        """Somebody's profile at a site has just been erased."""
+    def changed(self, site_id: str) -> None:
+        """Somebody's profile at a site has just been changed or erased."""
         if site_id in self._caches:
             self._caches[site_id].sweep()
 
@@ -63,7 +65,7 @@ class Keeping:
             "cache_misses": lambda: sum(one.counts.misses for one in its),
             "cache_evicted": lambda: sum(one.counts.evicted for one in its),
             "cache_entries": lambda: sum(len(one) for one in its),
-            "cache_bytes": lambda: sum(one.bytes for one in its),
+            "cache_bytes": lambda: sum(one.held_bytes for one in its),
         }
 
 
@@ -72,26 +74,29 @@ class RequestCache:
 
     def __init__(self, cache: Cache, visit: Visit, *, answers: bool) -> None:
         self._cache, self._visit, self._answers = cache, visit, answers
-        self._kind = ""
+        self._kind = ANY_KIND
+        self._counted = False
+        self._key: EnrichedKey | None = None  # of what is being written
 
-    def enriched(self, in_use: object, card: str, short: str, most: int) -> Enriched | None:
-        """The very enriched prompt, if it is kept."""
-        found = self._cache.enriched(self._cache.enriched_key(in_use, card, short, most))
+    def enriched(self, in_use: str, card: str, short: str, most: int) -> Enriched | None:
+        """The very enriched prompt, if it is kept; `in_use` is the digest of who writes it."""
+        self._key = self._cache.enriched_key(in_use, card, short, most)
+        found = self._cache.enriched(self._key)
         if found is not None:
-            self._is_of(found.text)
+            self._is_of(self._visit.kind(found.text))
         return found
 
-    def keep_enriched(
-        self, in_use: object, card: str, short: str, most: int, enriched: Enriched
-    ) -> None:
-        """It was written just now."""
-        self._is_of(enriched.text)
-        key = self._cache.enriched_key(in_use, card, short, most)
-        self._cache.keep(key, enriched, kind=self._kind, person=self._visit.owner)
+    def keep_enriched(self, enriched: Enriched) -> None:
+        """What `enriched` did not find was written just now."""
+        assert self._key is not None
+        self._is_of(self._visit.kind(enriched.text))
+        self._cache.keep(self._key, enriched, kind=self._kind, person=self._visit.owner)
 
     def find(self, disclosed: str, wish: Wish) -> Reply | None:
         """The very answer to it, if it is kept."""
         key = answer_key(disclosed, wish) if self._answers else None
+        if key and not self._counted:  # mode=cloud enriches nothing, so nobody knows its kind
+            self._is_of(ANY_KIND)
         return self._cache.answer(key) if key else None
 
     def keep(self, disclosed: str, wish: Wish, reply: Reply) -> None:
@@ -100,6 +105,6 @@ class RequestCache:
         if key:
             self._cache.keep(key, reply, kind=self._kind, person=self._visit.owner)
 
-    def _is_of(self, enriched: str) -> None:
-        self._kind = self._visit.kind(enriched)
-        self._cache.count(self._kind)
+    def _is_of(self, kind: str) -> None:
+        self._kind, self._counted = kind, True
+        self._cache.count(kind)

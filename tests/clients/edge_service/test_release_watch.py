@@ -6,15 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clients.asking.ask import Leaving
 from clients.edge_service.asking_client import AskingClient
 from clients.edge_service.model_owner import ModelOwner
+from clients.edge_service.release_watch import ReleaseWatch
 from clients.edge_service.service import edge_service
 from fl.adapter import Adapter
+from fl.errors import GenerationError
 from fl.release import AdapterRelease
+from fl.site_list import hosted_site
 from tests.clients.edge_service.fake_cloud import FakeCloud, fake_cloud
 from tests.clients.edge_service.tiny_service import TinySite, tiny_plan, tiny_site
 from tests.clients.learning.sites import moved, signed
@@ -229,3 +233,35 @@ def test_a_damaged_release_on_the_shelf_is_not_served_but_fetched_anew(
         assert not client.status().HasField("release_number")
         follow(site, cloud, client, one)
         assert cloud.fetched == ["001/1"]
+
+
+def test_a_nudge_ends_the_pause(site: TinySite) -> None:
+    """Before a rise the newest release shall be there: nobody waits for the next look."""
+    looks, stop = list[str](), threading.Event()
+
+    class Away:
+        """A cloud that is away, which is all that looking needs."""
+
+        def current(self, site_id: str) -> None:
+            looks.append(site_id)
+            raise GenerationError("away", status="UNAVAILABLE")
+
+    unhurried = replace(site.settings, edge=replace(site.settings.edge, refresh_s=3600.0))
+    nothing: Any = None
+    channel: Any = Away()
+    watch = ReleaseWatch(
+        unhurried,
+        hosted_site(unhurried),
+        channel=channel,
+        key=nothing,
+        serving=nothing,
+        owner=nothing,
+        say=site.said.append,
+    )
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(watch.run, stop)
+        site.until(lambda: len(looks) == 1)
+        watch.nudge()
+        site.until(lambda: len(looks) == 2)
+        stop.set()
+        running.result(30)
