@@ -7,12 +7,12 @@ apply_filter    filter: allow or deny a service
 a+b             the actions of a, then those of b
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from clients.insight.acting.actions import Action, Parameters, Target
+from clients.insight.acting.filter_words import allows
 from clients.insight.acting.quantities import Quantity, bound, quantity
 from fl.errors import ActionError
 from fl.settings import Settings
@@ -21,16 +21,6 @@ INTENTS = ("create_flow", "remove_flow", "allocate_batch", "apply_filter")
 MOST_FLOWS = 32
 LONGEST_NAME = 64  # characters
 
-# One word that denies makes the whole a denial: "should not be able to access".
-_DENY = re.compile(
-    r"\b(drop|block|close|deny|denied|disable|disallow|forbid|refuse|prevent|stop|reject|not|never"
-    r"|no|cannot|without)(s|ed|n|ped)?\b|n't\b",
-    re.IGNORECASE,
-)
-_ALLOW = re.compile(
-    r"\b(allow|enable|open|access|permit|let|should be|accessible|pass|run)(s|ed|d)?\b",
-    re.IGNORECASE,
-)
 # What a request calls a service -> what it is here.
 _SERVICES = {
     "web": ("web", "websites", "web server", "web traffic", "web service", "http", "https"),
@@ -199,20 +189,12 @@ def _apply_filter(part: _Part) -> Action:
     source, target = part.text("source"), part.text("target")
     if not source:
         raise ActionError("The request names nobody; a filter needs at least a source.")
-    allowed, assumed = _allows(part.text("action"))
+    said = part.text("action")
+    allowed = allows(said) if said.strip() else True
+    assumed = () if said.strip() else ("allow",)
     flow = Target(source=_name(source), target=_name(target) if target else "any")
     parameters: Parameters = {"service": _service(part.text("port")), "allow": allowed}
     return part.action("filter", [flow], parameters, destructive=not allowed, assumed=assumed)
-
-
-def _allows(text: str) -> tuple[bool, tuple[str, ...]]:
-    if not text.strip():
-        return True, ("allow",)
-    if _DENY.search(text):
-        return False, ()
-    if _ALLOW.search(text):
-        return True, ()
-    raise ActionError("A filter allows or denies; the request's word is neither.")
 
 
 def _service(text: str) -> str:
