@@ -1,4 +1,6 @@
-"""Does a request's word for a filter allow or deny? Whole phrases only; any other is refused.
+"""What a request says of a filter: does it allow or deny, and which service?
+
+Whole phrases only; any other is refused.
 
 A word that is read wrongly either takes away what works or opens what was closed, so nothing is
 guessed from a part of a phrase: "should be disabled" holds a word that allows and denies.
@@ -8,6 +10,13 @@ from collections.abc import Iterable
 from itertools import product
 
 from fl.errors import ActionError
+
+# What a request calls a service -> what it is here.
+_SERVICES = {
+    "web": ("web", "websites", "web server", "web traffic", "web service", "http", "https"),
+    "ping": ("ping", "ping service", "icmp"),
+}
+_WEB_MORE = ("apache server", "port 80", "port 443", "80", "443")
 
 
 def allows(text: str) -> bool:
@@ -21,6 +30,20 @@ def allows(text: str) -> bool:
         "A filter allows or denies; the request's word is on neither list. Say it plainly: "
         '"allow", "should be accessible", or "block", "should not be able to access".'
     )
+
+
+def service_of(text: str) -> str:
+    """web, ping or "port N". Raises ActionError for any other."""
+    words = " ".join(text.lower().split())
+    if not words:
+        raise ActionError("The request names no service or port to filter.")
+    for service, names in _SERVICES.items():
+        if words in names or (service == "web" and words in _WEB_MORE):
+            return service
+    digits = words.removeprefix("port ").strip()
+    if digits.isdecimal() and len(digits) <= 5 and 0 < int(digits) < 65536:
+        return f"port {int(digits)}"
+    raise ActionError('A service is "web", "ping" or "port N"; the request names another one.')
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clients.insight.acting.actions import Action, Parameters, Target
-from clients.insight.acting.filter_words import allows
+from clients.insight.acting.filter_words import allows, service_of
 from clients.insight.acting.quantities import Quantity, bound, quantity
 from fl.errors import ActionError
 from fl.settings import Settings
@@ -20,13 +20,6 @@ from fl.settings import Settings
 INTENTS = ("create_flow", "remove_flow", "allocate_batch", "apply_filter")
 MOST_FLOWS = 32
 LONGEST_NAME = 64  # characters
-
-# What a request calls a service -> what it is here.
-_SERVICES = {
-    "web": ("web", "websites", "web server", "web traffic", "web service", "http", "https"),
-    "ping": ("ping", "ping service", "icmp"),
-}
-_WEB_MORE = ("apache server", "port 80", "port 443", "80", "443")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,21 +186,8 @@ def _apply_filter(part: _Part) -> Action:
     allowed = allows(said) if said.strip() else True
     assumed = () if said.strip() else ("allow",)
     flow = Target(source=_name(source), target=_name(target) if target else "any")
-    parameters: Parameters = {"service": _service(part.text("port")), "allow": allowed}
+    parameters: Parameters = {"service": service_of(part.text("port")), "allow": allowed}
     return part.action("filter", [flow], parameters, destructive=not allowed, assumed=assumed)
-
-
-def _service(text: str) -> str:
-    words = " ".join(text.lower().split())
-    if not words:
-        raise ActionError("The request names no service or port to filter.")
-    for service, names in _SERVICES.items():
-        if words in names or (service == "web" and words in _WEB_MORE):
-            return service
-    digits = words.removeprefix("port ").strip()
-    if digits.isdecimal() and len(digits) <= 5 and 0 < int(digits) < 65536:
-        return f"port {int(digits)}"
-    raise ActionError('A service is "web", "ping" or "port N"; the request names another one.')
 
 
 def _parts(intent: Inferred) -> list[tuple[str, list[tuple[str, str]]]]:
