@@ -16,7 +16,7 @@ _SERVICES = {
     "web": ("web", "websites", "web server", "web traffic", "web service", "http", "https"),
     "ping": ("ping", "ping service", "icmp"),
 }
-_WEB_MORE = ("apache server", "port 80", "port 443", "80", "443")
+_WEB_MORE = ("apache server", "port 80", "port 443", "tcp 80", "tcp 443", "80", "443")
 
 
 def allows(text: str) -> bool:

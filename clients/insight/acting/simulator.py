@@ -174,8 +174,10 @@ class Simulator:
         return sites[0]
 
     def _known(self, name: str) -> str:
-        folded = " ".join(name.lower().split())
-        found = CLOUD if folded == "any" else self._its.names.get(folded, folded)
+        words = name.lower().split()
+        folded = " ".join(words)
+        clouds = dict.fromkeys(("any", CLOUD, f"the {CLOUD}"), CLOUD)
+        found = (clouds | dict(self._its.names)).get(folded, "-".join(words))
         if found != CLOUD and found not in self._its.cell_of:
             known = ", ".join((CLOUD, *self._its.cell_of))
             raise ActionError(
