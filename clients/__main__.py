@@ -382,17 +382,19 @@ def act(
         typer.Argument(
             metavar="[intents=FILE] [apply=true] [yes=true] [confirm=ID] [undo=ID] [audit=true] "
             "[KEY=VALUE]...",
-            help="Intents as JSON; without a file they are read from standard input.",
+            help="Intents as JSON, one, a list or lines; without a file from standard input.",
         ),
     ] = None,
 ) -> None:
     """Propose management actions for inferred network intents; apply them with apply=true.
 
     Prints each action as JSON and what it would change; nothing changes without apply=true. What
-    takes something away needs its id, typed or as confirm=ID. undo=ID takes the newest one back,
-    audit=true prints and checks the audit. Writes var/NAME-SEED/network: rules.json, which
-    admission and edge services obey, and audit.jsonl.
+    takes something away needs its id, typed or as confirm=ID after a dry run. undo=ID shows the
+    same of taking the newest one back; audit=true prints and checks the audit. Writes
+    var/NAME-SEED/network: rules.json, which admission and edge services obey, and audit.jsonl.
     """
+    from clients.insight.acting.carrying_out import Consent
+    from clients.insight.acting.deployment import simulator_of
     from clients.insight.acting.verb import propose_and_apply, show_audit, undo
     from clients.insight.acting.words import read_intents, split_words
 
@@ -400,19 +402,17 @@ def act(
     settings, console = _settings(rest), Console()
     if words.audit:
         show_audit(settings, console)
-    elif words.undo:
-        undo(settings, words.undo, console)
+        return
+    terminal = sys.stdin.isatty() and (words.undo or words.intents != "-")
+    consent = Consent(
+        apply=words.apply, yes=words.yes, confirm=words.confirm, ask=input if terminal else None
+    )
+    actuator = simulator_of(settings)
+    if words.undo:
+        undo(settings, words.undo, console, actuator=actuator, consent=consent)
     else:
-        terminal = sys.stdin.isatty() and words.intents != "-"
-        propose_and_apply(
-            settings,
-            read_intents(words.intents),
-            console,
-            apply=words.apply,
-            yes=words.yes,
-            confirm=words.confirm,
-            ask=input if terminal else None,
-        )
+        intents = read_intents(words.intents)
+        propose_and_apply(settings, intents, console, actuator=actuator, consent=consent)
 
 
 @app.command()

@@ -22,10 +22,17 @@ Context = grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
 class GenerationService(pb_grpc.GenerationServiceServicer):
     """Answers with whatever engine is in use."""
 
-    def __init__(self, refused: Callable[[str], None] = lambda status: None) -> None:
-        """`refused` is told the status of each request that does not get as far as the engine."""
+    def __init__(
+        self,
+        refused: Callable[[str], None] = lambda status: None,
+        *,
+        check_site: Callable[[str], None] = lambda site_id: None,
+    ) -> None:
+        """`refused` is told the status of each request that does not get as far as the engine;
+        `check_site` raises GenerationError for a site that is not to be answered.
+        """
         self.engine: Engine | None = None  # while loading and draining
-        self._refused = refused
+        self._refused, self._check_site = refused, check_site
 
     async def Generate(
         self, request: pb.GenerateRequest, context: Context
@@ -67,7 +74,9 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
     def _admitted(self, request: pb.GenerateRequest) -> tuple[Engine, GenerationRequest]:
         if self.engine is None:
             raise _away()
-        return self.engine, request_from_wire(request)
+        wanted = request_from_wire(request)
+        self._check_site(wanted.site_id)
+        return self.engine, wanted
 
 
 def _about(engine: Engine, load: Load) -> pb.About:

@@ -43,6 +43,7 @@ from server.generation_service import GenerationService
 from server.http_backend import EngineBackend
 from server.orchestration.book import Book
 from server.orchestration.booked import Booked, BookPlace, booked
+from server.orchestration.denied import check_allowed
 from server.orchestration.orchestration_service import OrchestrationService
 from server.release_service import ReleaseService
 from server.service_errors import StatusInterceptor
@@ -165,14 +166,18 @@ def _listen(settings: Settings, metrics: ServiceMetrics, *, generates: bool) -> 
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     releases_pb2_grpc.add_ReleaseServiceServicer_to_server(ReleaseService(settings), server)
     names = [RELEASES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    generation = GenerationService(metrics.refused)
     book = Book(settings, rules=NetworkRules(network_folder(settings)))
+
+    def check_site(site_id: str) -> None:
+        check_allowed(book.rules(), site_id)
+
+    generation = GenerationService(metrics.refused, check_site=check_site)
     orchestration = OrchestrationService(book)
     backend = EngineBackend(generates=generates)
     split = None
     if generates:
         pb_grpc.add_GenerationServiceServicer_to_server(generation, server)
-        split = SplitService(settings.split.requests, metrics.refused)
+        split = SplitService(settings.split.requests, metrics.refused, check_site=check_site)
         split_pb2_grpc.add_SplitServiceServicer_to_server(split, server)
         orchestration_pb2_grpc.add_OrchestrationServiceServicer_to_server(orchestration, server)
         names += [GENERATION, SPLIT, ORCHESTRATION]

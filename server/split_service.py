@@ -24,8 +24,17 @@ _PROMPT = "-"  # stands where a request has its prompt: here none travels
 class SplitService(pb_grpc.SplitServiceServicer):
     """Runs the upper layers of the model that the engine answers with."""
 
-    def __init__(self, most: int, refused: Callable[[str], None] = lambda status: None) -> None:
-        """`most` requests at a time; `refused` is told the status of each that does not begin."""
+    def __init__(
+        self,
+        most: int,
+        refused: Callable[[str], None] = lambda status: None,
+        *,
+        check_site: Callable[[str], None] = lambda site_id: None,
+    ) -> None:
+        """`most` requests at a time; `refused` is told the status of each that does not begin;
+        `check_site` raises GenerationError for a site that is not to be answered.
+        """
+        self._check_site = check_site
         self.engine: Engine | None = None  # while loading and draining
         self._places, self._refused = SplitPlaces(most), refused
 
@@ -55,6 +64,7 @@ class SplitService(pb_grpc.SplitServiceServicer):
     def _begun(self, request: pb.RunRequest) -> "Split":
         """The request's split; it has taken a place."""
         begin, wanted = request.begin, _wanted(request)
+        self._check_site(wanted.site_id)
         if self.engine is None:
             raise GenerationError(
                 "The cloud is loading its model or shutting down.", status="UNAVAILABLE"

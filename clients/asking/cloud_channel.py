@@ -46,7 +46,8 @@ _MEANING = {
     "UNAUTHENTICATED": "The cloud at {address} wants an API key; set NETGPT_API_KEY to one of "
     "service.api_keys.",
     "PERMISSION_DENIED": "The cloud at {address} says that the certificate in site.keys is not "
-    "this site's; the site that asks and site.keys must belong together.",
+    "this site's, or that a filter keeps the site from it. The site that asks and site.keys must "
+    "belong together; ./run.sh act audit=true says there which filters were set.",
     "UNIMPLEMENTED": "What listens at {address} answers no prompts: it is a cloud without a model "
     "(cloud.model=none), or no netgpt.v1 service.",
 }

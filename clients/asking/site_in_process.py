@@ -11,6 +11,7 @@ from clients.asking.ask import Answered, Wish
 from clients.asking.cloud_link import CloudLink
 from clients.asking.figures import Figures
 from clients.asking.modes import Asked, Chooses, Event, answer_by
+from clients.asking.permitted import mode_of, permitted, with_class
 from clients.ledger.account import account
 from clients.ledger.entry import Entry
 from clients.ledger.journal import ledger_file
@@ -28,6 +29,7 @@ from clients.workflow.trace_file import trace_file
 from clients.workflow.workflow_file import workflow_of
 from fl.errors import FederationError
 from fl.generation import TextPiece
+from fl.network.state_file import NetworkRules, network_folder
 from fl.prompt_format import edge_prompt
 from fl.release import AdapterRelease
 from fl.settings import Settings
@@ -54,6 +56,7 @@ class SiteInProcess:
         """
         self._settings, self._model, self._link, self._keep = settings, model, link, keep
         self._workflow = workflow_of(settings)
+        self._rules = NetworkRules(network_folder(settings))
         self._site: Site | None = None
 
     def at(self, site: Site, *, calibration: Calibration | None = None) -> "SiteInProcess":
@@ -100,8 +103,10 @@ class SiteInProcess:
         """
         settings, site = self._settings, self._site
         assert site is not None
+        rules = self._rules()
+        wanted = mode_of(rules, site.id, mode or "", settings)
+        wish = wish if deadline_s is None else replace(wish, deadline_s=deadline_s)
         theirs = visit(settings, site.id, person, short)
-        wanted = mode or settings.mode
         started, began, before = perf_counter(), process_time(), self._link.crossed
         first = 0.0
 
@@ -126,7 +131,7 @@ class SiteInProcess:
 
         asked = Asked(
             short=short,
-            mode=wanted,
+            mode=permitted(rules, site.id, wanted, self._workflow),
             workflow=self._workflow,
             here=alone(
                 self._model,
@@ -138,7 +143,7 @@ class SiteInProcess:
             settings=settings,
             site_id=site.id,
             started=started,
-            wish=wish if deadline_s is None else replace(wish, deadline_s=deadline_s),
+            wish=with_class(rules, site.id, wish),
             hidden=lambda: theirs.hidden,
             router=self._chooser,
             record=record,

@@ -7,12 +7,12 @@ site_part.py -> the figures, a line in the site's ledger and one in its traces
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import replace
 from math import inf
 
 from clients.asking.ask import Answered, Leaving, Wish
 from clients.asking.cloud_channel import CloudChannel
 from clients.asking.modes import MODES, Asked, Chooses, answer_by
+from clients.asking.permitted import is_denied, mode_of, permitted, with_class
 from clients.edge_service.model_owner import GivenUp, ModelOwner
 from clients.edge_service.request_ledger import RequestLedger, Tab
 from clients.edge_service.serving import InUse, Serving
@@ -28,7 +28,6 @@ from clients.writing import Written
 from fl.errors import GenerationError
 from fl.generation import Reply, TextPiece
 from fl.network.rules import Rules
-from fl.network.state_file import NetworkRules, network_folder
 from fl.service_metrics import Meter, ServiceMetrics
 from fl.settings import Settings
 from fl.site import Site
@@ -56,18 +55,26 @@ class Corridor:
         router: Callable[[], Chooses],
         pace: OwnPace,
         placing: Placing | None,
+        rules: Callable[[], Rules],
         cache: SiteCache | None = None,
     ) -> None:
-        """`router` gives who decides for auto; it may take a while and raise GenerationError."""
+        """`rules` looks up what management has set. `router` gives who decides for auto; it may
+        take a while and raise GenerationError.
+        """
         self.site, self.metrics, self.ledger, self.workflow = site, metrics, ledger, workflow
         self._settings, self._channel, self._router = settings, channel, router
         self._placing, self._cache = placing, cache
-        self._rules = NetworkRules(network_folder(settings))
+        self.rules = rules
         self._part = SitePart(settings, site, owner=owner, serving=serving, pace=pace)
 
     def in_use(self) -> InUse | None:
         """What people are served with; None before the first release."""
         return self._part.in_use()
+
+    @property
+    def denied(self) -> bool:
+        """Does a filter keep the site from the cloud?"""
+        return is_denied(self.rules(), self.site.id)
 
     def visit(self, person: str, short: str) -> Visit:
         """A request's, by its person; "" is nobody. Raises GenerationError for an unknown one."""
@@ -89,9 +96,9 @@ class Corridor:
         is nobody. Nothing leaves before Leaving has been taken. Raises GenerationError where the
         site cannot do its part, and CancelledError where the asker has left before that.
         """
-        rules = self._rules()
-        mode = mode or rules.word("mode", self.site.id) or self._settings.mode
-        wish = self._with_class(rules, wish)
+        rules = self.rules()
+        mode = mode_of(rules, self.site.id, mode, self._settings)
+        wish = with_class(rules, self.site.id, wish)
         with metered(self.metrics) as meter:
             if mode not in MODES:  # it may be any text, so it is not repeated
                 raise GenerationError(
@@ -134,11 +141,6 @@ class Corridor:
                 if asked.wants_place:
                     tab.on_the_line()
                 yield from walk.walked(answer_by(asked))
-
-    def _with_class(self, rules: Rules, wish: Wish) -> Wish:
-        """With the deadline of the site's QoS class where the asker says none."""
-        seconds = rules.number("deadline", self.site.id)
-        return replace(wish, deadline_s=seconds) if seconds and wish.deadline_s is None else wish
 
     def enrich(
         self,
@@ -207,22 +209,6 @@ class _Walk:
             raise
         finally:
             events.close()
-
-
-def permitted(rules: Rules, site_id: str, mode: str, workflow: Workflow) -> str:
-    """The mode, or edge in the place of one that could do without the cloud.
-
-    Raises GenerationError (PERMISSION_DENIED) for one that could not.
-    """
-    if not rules.number("deny", site_id):
-        return mode
-    if mode in ("cloud", "split") or workflow.mode("edge") != "edge":  # it may fix another mode
-        raise GenerationError(
-            f"A filter keeps site {site_id} from the cloud, so mode={mode} is not to be had. Ask "
-            "with mode=edge.",
-            status="PERMISSION_DENIED",
-        )
-    return "edge"
 
 
 def check_prompt(short: str) -> None:

@@ -10,6 +10,8 @@ netgpt-cloud    the cloud, without enriching: conversations and plain texts too,
                 the disclosure step; not where the site's workflow fixes another way
 NAME@SITE       the same, netgpt-cloud excepted, at another site that this machine hosts
 
+A site that a filter keeps from the cloud has neither netgpt-split nor netgpt-cloud.
+
 Of a conversation only the last message is used, and what was said before stays at the site; again
 netgpt-cloud excepted. What GPT-2 writes is decoded greedily whatever the temperature.
 """
@@ -21,6 +23,7 @@ from time import perf_counter
 
 from clients.asking.ask import Answered, Leaving, Wish
 from clients.asking.cloud_channel import CloudChannel
+from clients.asking.permitted import NEEDS_CLOUD
 from clients.edge_service.corridor import Corridor, Enrichment, count, metered
 from clients.edge_service.http_answer import EdgeAnswer
 from clients.edge_service.pass_through import at_the_end, may_pass, passed_through
@@ -75,9 +78,10 @@ class EdgeBackend:
         """Each with the release people are served with."""
         found = [
             Model(id=name, owned_by="netgpt", extension=_about(corridor))
-            for name, (corridor, _) in self._models.items()
+            for name, (corridor, mode) in self._models.items()
+            if mode not in NEEDS_CLOUD or not corridor.denied
         ]
-        if may_pass(self._own.workflow):
+        if may_pass(self._own.workflow) and not self._own.denied:
             about = {"site": self._own.site.id}
             found.append(Model(id=CLOUD, owned_by="netgpt", extension=about))
         return found

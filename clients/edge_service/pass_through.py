@@ -9,6 +9,7 @@ from clients.asking.cloud_channel import CloudChannel
 from clients.asking.disclosure import Disclosed, disclose
 from clients.asking.enrichment import unenriched
 from clients.asking.figures import figures_of
+from clients.asking.permitted import permitted
 from clients.edge_service.corridor import Corridor, count, metered
 from clients.edge_service.site_part import WhenLeft
 from clients.workflow.workflow import Workflow
@@ -36,6 +37,7 @@ def passed_through(
     """The events of one call; the figures and the ledger are the corridor's."""
     started, asking, site = perf_counter(), settings.asking, corridor.site.id
     with metered(corridor.metrics) as meter, ExitStack() as noting:
+        permitted(corridor.rules(), site, "cloud", corridor.workflow)
         hidden = corridor.visit(call.person, call.prompt).hidden
         tab = noting.enter_context(
             corridor.ledger.request(site, "cloud", call.prompt, started=started)

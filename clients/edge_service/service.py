@@ -31,6 +31,7 @@ from clients.edge_service.request_ledger import RequestLedger
 from clients.edge_service.serving import Say, Serving
 from clients.edge_service.shared_line import line_to_cloud
 from clients.edge_service.site_routing import SiteRouting, meter_of
+from clients.edge_service.site_rules import SiteRules
 from clients.edge_service.workbench import Workbench
 from clients.insight.acting.persistence import Persistence
 from clients.insight.acting.prewarm import Outlook, PutOff
@@ -44,6 +45,7 @@ from clients.profiles.store import profiles_of
 from clients.release_channel import ReleaseChannel
 from clients.workflow.workflow_file import workflow_of
 from fl.errors import FederationError, NetGPTError
+from fl.network.state_file import NetworkRules, network_folder
 from fl.openai_api.gateway import Gateway
 from fl.prompt_format import cloud_prompt
 from fl.service_metrics import ServiceMetrics
@@ -160,7 +162,7 @@ def edge_service(
         keeping = Keeping(caches, every_s=settings.edge.refresh_s)
         if caches:
             metrics.gauges(keeping.figures())
-        cell = cell_of(settings, site.id)
+        cell, rules = cell_of(settings, site.id), SiteRules(NetworkRules(network_folder(settings)))
         corridors = {
             one.id: Corridor(
                 settings,
@@ -174,6 +176,7 @@ def edge_service(
                 router=SiteRouting(settings, one, owner=owner, serving=served, meter=meter).router,
                 pace=pace,
                 placing=Placing(settings, one.id, cell=cell, desk=desk, pace=pace, meter=meter),
+                rules=rules,
                 cache=caches.get(one.id),
             )
             for one, served in [(site, serving), *((s, hosted.serving[s.id]) for s in others)]
@@ -218,6 +221,7 @@ def edge_service(
             waiting=lambda: owner.waiting,
             say=say,
             forecast_per_s=outlook.cloud_per_s,
+            hear=rules.hear,
         )
 
         def on_new_forecasts() -> None:

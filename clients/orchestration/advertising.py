@@ -9,6 +9,7 @@ from clients.orchestration.cloud_desk import CloudDesk, OwnState
 from clients.orchestration.own_pace import OwnPace
 from clients.routing.link_meter import LinkMeter
 from fl.errors import GenerationError
+from fl.network.rules import Rules
 from fl.settings import Settings
 
 
@@ -26,11 +27,14 @@ class Advertising:
         waiting: Callable[[], int],
         say: Say,
         forecast_per_s: Callable[[str], float] = lambda site_id: 0.0,
+        hear: Callable[[str, Rules], object] = lambda site_id, rules: None,
     ) -> None:
-        """`serving` is by site; `waiting` looks up the prompts that wait for the model."""
+        """`serving` is by site; `waiting` looks up the prompts that wait for the model; `hear`
+        is told the rules that the cloud has for a site.
+        """
         self._settings, self._desk, self._serving = settings, desk, serving
         self._meter, self._pace, self._waiting, self._say = meter, pace, waiting, say
-        self._forecast_per_s = forecast_per_s
+        self._forecast_per_s, self._hear = forecast_per_s, hear
         self._told = True  # whether the newest advert arrived
 
     def run(self, stop: threading.Event) -> None:
@@ -45,7 +49,7 @@ class Advertising:
         self._meter.look()
         try:
             for site_id in self._serving:
-                self._desk.advertise(self._state(site_id))
+                self._hear(site_id, self._desk.advertise(self._state(site_id)))
             self._told = True
         except GenerationError as error:
             if self._told:

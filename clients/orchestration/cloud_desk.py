@@ -7,6 +7,7 @@ import grpc
 
 from clients.asking.cloud_channel import CloudChannel
 from fl.link.speed import LinkSpeed
+from fl.network.rules import Rule, Rules, is_rule
 from fl.orchestration.admission import Verdict
 from fl.wire.netgpt.v1 import orchestration_pb2 as pb
 from fl.wire.netgpt.v1 import orchestration_pb2_grpc as pb_grpc
@@ -55,8 +56,11 @@ class CloudDesk:
         self._channel = channel
         self._stub = pb_grpc.OrchestrationServiceStub(channel.grpc)
 
-    def advertise(self, state: OwnState) -> None:
-        """Tell what the site has and does. Raises GenerationError."""
+    def advertise(self, state: OwnState) -> Rules:
+        """Tell what the site has and does; hear what rules are set for it there.
+
+        Raises GenerationError.
+        """
         link = state.link
         advert = pb.SiteAdvert(
             site_id=state.site_id,
@@ -78,9 +82,14 @@ class CloudDesk:
             forecast_per_s=state.forecast_per_s,
         )
         try:
-            self._stub.Advertise(advert, timeout=ADVERT_S, metadata=self._channel.metadata)
+            taken = self._stub.Advertise(advert, timeout=ADVERT_S, metadata=self._channel.metadata)
         except grpc.RpcError as error:
             raise self._channel.typed(error) from None
+        told = (
+            Rule(kind=its.kind, site=state.site_id, value=its.value, word=its.word)
+            for its in taken.rules
+        )
+        return Rules(rules=tuple(rule for rule in told if is_rule(rule)))
 
     def admit(self, question: Question) -> Verdict:
         """Ask for a place; waits as long as the request has. Raises GenerationError."""

@@ -1,7 +1,8 @@
 """Demo requests to whoever runs a place's network; intents and slots are configs/intents/network's.
 
-Places differ in how they name hosts, how they put things, and which intents they have most. A share
-of the requests is out of scope. Everything is drawn by a seed.
+Places differ in how they name hosts, how they put things, and which intents they have most. Some
+requests are between a site and the cloud, the links that there are here; a share is out of scope.
+Everything is drawn by a seed.
 """
 
 import random
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from string import Formatter
 
 from fl.demo_world.intents import PRIVATE_INTENTS, PUBLIC_INTENTS
-from fl.demo_world.words import VENUE_FIRST
+from fl.demo_world.words import PLACE_FIRST, PLACE_SECOND, VENUE_FIRST
 
 OUT_OF_SCOPE = "out_of_scope"
 OUT_OF_SCOPE_SHARE = 0.15
@@ -23,6 +24,7 @@ FLOWS = (
     "open a path {source} towards {target} with {qos}",
     "let traffic run from {source} to {target}, {operator} {qos}",
     "wire {source} up to {target}",
+    "reserve {operator} {qos} from {source} to {target}",
 )
 REMOVALS = (
     "drop the link between {source} and {target}",
@@ -68,6 +70,8 @@ UNITS = "Mbps Gbps kbps Mbit/s".split()
 ACTIONS = "block allow deny permit".split()
 PORTS = "tcp 22;tcp 80;tcp 443;udp 53;udp 123;icmp;tcp 8080;udp 5060;ssh;https".split(";")
 KINDS = "camera gateway switch server printer radio kiosk mast".split()
+CLOUD_SHARE = 0.3  # of what is asked for is between a site and the cloud, as `act` can carry it out
+CLOUDS = ("the cloud", "cloud")
 HOSTS = tuple(f"{{name}} {kind}" for kind in KINDS) + tuple(f"{kind} {{name}}" for kind in KINDS)
 
 
@@ -153,6 +157,9 @@ def _filled(
 ) -> tuple[str, list[tuple[str, str]]]:
     names = [name for _, name, _, _ in Formatter().parse(pattern) if name]
     slots = [(name, _value(name, hosts, rng)) for name in names]
+    if rng.random() < CLOUD_SHARE:
+        ends = {"source": _site(rng), "target": rng.choice(CLOUDS)}
+        slots = [(name, ends.get(name, value)) for name, value in slots]
     return pattern.format(**dict(slots)), slots
 
 
@@ -163,6 +170,11 @@ def _value(slot: str, hosts: Sequence[str], rng: random.Random) -> str:
     if slot in fixed:
         return rng.choice(fixed[slot])
     return rng.choice(hosts).format(name=rng.choice(VENUE_FIRST))
+
+
+def _site(rng: random.Random) -> str:
+    """A site's name; which one there is matters to whoever acts, not to whoever reads."""
+    return f"{rng.choice(PLACE_FIRST)}-{rng.choice(PLACE_SECOND)}".lower()
 
 
 def _out_of_scope(rng: random.Random) -> str:

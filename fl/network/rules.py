@@ -1,6 +1,6 @@
 """Rules that management has set for sites, as what decides about requests reads them.
 
-at_least  bit/s of its cell's link that admission keeps for the site
+at_least  bit/s of its cell's link that admission keeps for the site; it may have more
 at_most   bit/s of that link that admission lets the site have
 share     share of every worker's time that admission keeps for the site
 deadline  seconds its requests have where nobody says
@@ -8,13 +8,14 @@ mode      who answers them where nobody says
 deny      1: nothing of it is answered by the cloud
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
 
 from fl.link.speed import LinkSpeed
 
 KINDS = ("at_least", "at_most", "share", "deadline", "mode", "deny")
+MODES = ("edge", "cloud", "split", "synergy", "auto")  # words of `mode`
 LEAST_LEFT = 0.05  # share of a link, and of the workers, that no rule can take from the others
 
 
@@ -77,33 +78,35 @@ def carved(
 ) -> dict[str, LinkSpeed]:
     """A cell's link as its members may use it, by the names of `own_link`.
 
-    What is kept for some is not the others', but for LEAST_LEFT of it.
+    Each may use what is kept for itself and what is kept for nobody, of which LEAST_LEFT of the
+    link is always there.
     """
-    kept = sum(rules.number("at_least", site) for site in members) / 8  # bytes/s
-    links = {
-        cell: replace(
-            speed,
-            up_bytes_s=max(speed.up_bytes_s - kept, LEAST_LEFT * speed.up_bytes_s),
-            down_bytes_s=max(speed.down_bytes_s - kept, LEAST_LEFT * speed.down_bytes_s),
-        )
-    }
+    links = {cell: _for(rules, "", speed, members)}
     for site in members:
-        least, most = rules.number("at_least", site) / 8, rules.number("at_most", site) / 8
-        if least or most:
-            ups = _bounded(speed.up_bytes_s, least, most)
-            downs = _bounded(speed.down_bytes_s, least, most)
-            its = replace(speed, up_bytes_s=ups, down_bytes_s=downs)
-            links[own_link(rules, cell, site)] = its
+        if (own := own_link(rules, cell, site)) != cell:
+            links[own] = _for(rules, site, speed, members)
     return links
 
 
-def _bounded(bytes_s: float, least: float, most: float) -> float:
-    """What a site may count on: all that is kept for it, of a link that has a bound at all."""
-    if least and bytes_s < inf:
-        bytes_s = min(bytes_s, least)
-    return min(bytes_s, most) if most else bytes_s
+def _for(rules: Rules, site: str, speed: LinkSpeed, members: Sequence[str]) -> LinkSpeed:
+    """The link as one of its members may use it; "" is any that has no rule of its own."""
+    others = sum(rules.number("at_least", one) for one in members if one != site) / 8  # bytes/s
+    least, most = rules.number("at_least", site) / 8, rules.number("at_most", site) / 8
+
+    def its(bytes_s: float) -> float:
+        rest = max(bytes_s - others, LEAST_LEFT * bytes_s)
+        mine = max(rest, min(least, bytes_s))
+        return min(mine, most) if most else mine
+
+    return replace(speed, up_bytes_s=its(speed.up_bytes_s), down_bytes_s=its(speed.down_bytes_s))
 
 
 def worker_share(rules: Rules, site: str) -> float:
     """Share of a worker's time that a site's requests may count on."""
     return max(LEAST_LEFT, 1.0 - rules.shares_of_others(site))
+
+
+def is_rule(rule: Rule) -> bool:
+    """Is it a rule at all, as whatever reads it understands it?"""
+    word = rule.word in MODES if rule.kind == "mode" else not rule.word
+    return rule.kind in KINDS and math.isfinite(rule.value) and rule.value >= 0 and word

@@ -4,7 +4,7 @@ Beside the rules it keeps what held before each of the last actions, so that one
 """
 
 import json
-import math
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,8 +13,10 @@ from typing import Any
 
 from fl import durable
 from fl.errors import ActionError
-from fl.network.rules import KINDS, Rule, Rules
+from fl.network.rules import Rule, Rules, is_rule
 from fl.settings import Settings
+
+log = logging.getLogger(__name__)
 
 FILE = "rules.json"
 KEPT = 32  # actions that can be taken back
@@ -70,7 +72,8 @@ def read_state(folder: Path) -> NetworkState:
         return NetworkState()
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ActionError(
-            f"{folder / FILE} is not what this program writes. Take it away to begin without rules."
+            f"{folder / FILE} is not what this program writes. Put back a copy, or take it away to "
+            "begin without rules: then nothing is denied, kept or bounded."
         ) from None
 
 
@@ -90,26 +93,42 @@ class NetworkRules:
     """The rules as they are now, for whoever decides about a request. For any thread."""
 
     def __init__(self, folder: Path) -> None:
+        """Reads them. Raises ActionError where they cannot be read: nothing starts without rules
+        that somebody has set.
+        """
         self._folder, self._lock = folder, Lock()
         self._seen: tuple[int, int] | None = None  # what the file was like when it was read
         self._rules = Rules()
+        self._told = False
+        try:
+            self._look()
+        except OSError as error:
+            raise ActionError(
+                f"{folder / FILE} cannot be read ({error.strerror}), and who sets rules must be "
+                "obeyed. Make it readable for this user."
+            ) from None
 
     def __call__(self) -> Rules:
-        """A damaged file changes nothing: what held before holds on."""
+        """While the file is damaged or out of reach, what held before holds on."""
         with self._lock:
             try:
-                its = (self._folder / FILE).stat()
-            except OSError:
-                self._seen, self._rules = None, Rules()
-                return self._rules
-            seen = (its.st_mtime_ns, its.st_ino)
-            if seen != self._seen:
-                self._seen = seen
-                try:
-                    self._rules = read_state(self._folder).now
-                except (ActionError, OSError):
-                    return self._rules
+                self._look()
+            except (ActionError, OSError):
+                if not self._told:
+                    log.warning("%s cannot be read; its last rules hold on", self._folder / FILE)
+                self._told = True
             return self._rules
+
+    def _look(self) -> None:
+        try:
+            its = (self._folder / FILE).stat()
+        except FileNotFoundError:
+            self._seen, self._rules = None, Rules()
+            return
+        seen = (its.st_mtime_ns, its.st_ino)
+        if seen != self._seen:
+            self._rules = read_state(self._folder).now
+            self._seen, self._told = seen, False
 
 
 def _rules(found: Sequence[Any]) -> Rules:
@@ -124,6 +143,6 @@ def _rule(found: Any) -> Rule:
         word=str(found["word"]),
         action=str(found["action"]),
     )
-    if rule.kind not in KINDS or not math.isfinite(rule.value) or rule.value < 0:
+    if not is_rule(rule):
         raise ValueError("no such rule")
     return rule

@@ -7,14 +7,12 @@ shows it of the requests that really came.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from threading import Lock
 from time import monotonic
 
 from fl.errors import GenerationError
 from fl.generation import Reply
-from fl.link.speed import LinkSpeed
-from fl.network.rules import Rules, carved, own_link, worker_share
+from fl.network.rules import Rules, worker_share
 from fl.orchestration.admission import Admission, Verdict, Wanted
 from fl.orchestration.batch_server import Pace
 from fl.orchestration.occupancy import Occupancy, Stay
@@ -23,9 +21,10 @@ from fl.orchestration.running_mean import RunningMean
 from fl.settings import Settings
 from server.generation.workers.placing import WorkerState
 from server.orchestration.adverts import Advert, Adverts
+from server.orchestration.cells import Cells
+from server.orchestration.denied import check_allowed
 from server.orchestration.entries import Announced, WorkerNow
-
-LOOSE = 3.0  # times what a request takes alone: from there on its deadline is loose
+from server.orchestration.forecast_share import kept_for_forecasts
 
 _WHOLE = ("stop", "length")  # how an answer ends that nobody broke off
 
@@ -61,10 +60,10 @@ class Book:
         """`rules` looks up what management has set."""
         its = settings.orchestration
         self._forecast_share = its.forecast_share
-        self._look_up, self._rules = rules, Rules()
-        self._cells: dict[str, tuple[LinkSpeed, set[str]]] = {}  # cell -> its link, its sites
+        self.rules, self._rules = rules, Rules()
         self._clock, self._lock = clock, Lock()
         self._admission = Admission(its.admission, slack=its.slack)
+        self._cells = Cells(self._admission.link)
         self.policy = its.admission
         self.belief = Pace(  # of a worker that has shown nothing yet
             step_s=its.step_ms / 1000, row_s=its.row_ms / 1000, rows=settings.engine.batch
@@ -95,17 +94,15 @@ class Book:
         """A site's newest advert. Raises GenerationError where there are too many sites."""
         with self._lock:
             self._adverts.put(self._clock(), advert)
-            if advert.link is not None:
-                members = self._cells.get(advert.cell, (advert.link, set[str]()))[1]
-                self._cells[advert.cell] = advert.link, members | {advert.site_id}
-                self._carve(advert.cell)
+            self._cells.put(advert.site_id, advert.cell, advert.link)
 
     def admit(self, announced: Announced) -> Verdict:
         """Promise a request its place, or say that there is none for it.
 
         Who asks again is decided anew; what he was promised before is free first. Raises
-        GenerationError where the request is at work already.
+        GenerationError where the request is at work already, or its site is denied the cloud.
         """
+        check_allowed(self.rules(), announced.site_id)
         with self._lock:
             now = self._clock()
             self._lapse(now)
@@ -113,7 +110,7 @@ class Book:
                 raise GenerationError("This request is here already.", status="ALREADY_EXISTS")
             self._free(now, announced.request_id)
             self._obey()
-            link = own_link(self._rules, announced.cell, announced.site_id)
+            link = self._cells.link_of(announced.site_id, announced.cell)
             if announced.rtt_s is not None:
                 self._admission.round_trip(link, announced.rtt_s)
             verdict = self._admission.admit(
@@ -128,7 +125,7 @@ class Book:
                     ready_s=announced.ready_s,
                     own_s=announced.own_s,
                     share=worker_share(self._rules, announced.site_id)
-                    * (1.0 - self._kept_for_forecasts(now, announced)),
+                    * (1.0 - self._kept(now, announced)),
                 ),
             )
             if verdict.place == "cloud":
@@ -207,36 +204,20 @@ class Book:
 
     def _obey(self) -> None:
         """Follow what management has set since; what is promised stays promised."""
-        if (rules := self._look_up()) != self._rules:
-            self._rules = rules
-            for cell in self._cells:
-                self._carve(cell)
+        self._rules = self.rules()
+        self._cells.obey(self._rules)
 
-    def _kept_for_forecasts(self, now: float, announced: Announced) -> float:
-        """Share of workers' time that this request leaves to what other sites forecast.
-
-        At most orchestration.forecast_share, and nothing of one whose deadline is tight: it has no
-        time to wait in, and who forecasts has nobody waiting yet.
-        """
-        if not self._forecast_share:
-            return 0.0
-        paces = [its.meter.pace for its in self._workers.values()] or [self.belief]
-        alone_s = self._tokens.value * min(pace.token_s(1) for pace in paces)
-        if announced.deadline_s < LOOSE * (announced.ready_s + alone_s):
-            return 0.0
-        each_s = self._tokens.value * fmean(p.token_s(p.rows) / p.rows for p in paces)
-        forecast = sum(
-            advert.forecast_per_s
-            for _, advert in self._adverts.all(now)
-            if advert.site_id != announced.site_id
+    def _kept(self, now: float, announced: Announced) -> float:
+        """Share of workers' time that is kept for what other sites forecast."""
+        return kept_for_forecasts(
+            announced,
+            most=self._forecast_share,
+            tokens=self._tokens.value,
+            paces=[its.meter.pace for its in self._workers.values()] or [self.belief],
+            adverts=[advert for _, advert in self._adverts.all(now)]
+            if self._forecast_share
+            else (),
         )
-        return min(self._forecast_share, forecast * each_s / len(paces))
-
-    def _carve(self, cell: str) -> None:
-        """Let admission know the cell's link as each of its sites may use it."""
-        speed, members = self._cells[cell]
-        for name, its in carved(self._rules, cell, speed, sorted(members)).items():
-            self._admission.link(name, its)
 
     def _take_on(self, workers: Sequence[WorkerState]) -> None:
         """Know them all, and let admission know those that answer."""

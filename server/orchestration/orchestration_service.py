@@ -22,6 +22,8 @@ LONGEST_S = 86_400.0  # that a request may have, or take at its site
 LONGEST_ROUND_TRIP_S = 600.0
 MOST_PER_S = 1e6  # requests a second that a site may forecast
 
+FOR_SITES = ("deny", "deadline", "mode")  # rules that the site itself obeys
+
 _PLACES = {"cloud": pb.PLACE_CLOUD, "edge": pb.PLACE_EDGE, "shed": pb.PLACE_SHED}
 
 
@@ -55,7 +57,13 @@ class OrchestrationService(pb_grpc.OrchestrationServiceServicer):
                 forecast_per_s=request.forecast_per_s,
             )
         )
-        return pb.AdvertTaken()
+        return pb.AdvertTaken(
+            rules=[
+                pb.SiteRule(kind=rule.kind, value=rule.value, word=rule.word)
+                for rule in self._book.rules().rules
+                if rule.site == request.site_id and rule.kind in FOR_SITES
+            ]
+        )
 
     async def Admit(self, request: pb.AdmitRequest, context: Any) -> pb.AdmitResponse:
         _check_request(request.site_id, request.request_id)

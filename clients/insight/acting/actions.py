@@ -26,7 +26,7 @@ class Action:
     kind: str
     target: tuple[Target, ...]
     parameters: Parameters
-    destructive: bool  # something that works now may no longer
+    destructive: bool  # by its schema, or by what trying it out has shown
     assumed: tuple[str, ...] = ()  # what the request did not say
     why: str = ""  # which intent
     confidence: float = 1.0  # of the intent

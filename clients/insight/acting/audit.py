@@ -4,7 +4,9 @@ Each line holds the sha256 of the one before it, so a line that is changed or ta
 audit.head holds how many there are and the last one's digest, so lines cut off the end are noticed
 too. Who can write both files can write another history: keep a copy of the head elsewhere.
 
-No text of a request is in it: ids, kinds of action, and the rules that were set.
+"applying" stands before the rules are written: a change that nothing says the end of has been
+interrupted there. No text of a request is in it: ids, kinds of action, the rules that were set and
+taken away.
 """
 
 import fcntl
@@ -12,6 +14,7 @@ import hashlib
 import json
 import os
 import pwd
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,7 +27,11 @@ from fl.errors import ActionError
 from fl.network.rules import Rule
 
 FILE, HEAD = "audit.jsonl", "audit.head"
-EVENTS = ("proposed", "dry_run", "confirmed", "refused", "applied", "undone")
+EVENTS = tuple("proposed dry_run confirmed refused applying failed applied undone".split())
+_ADVICE = (
+    f"Nothing is done meanwhile. Keep {FILE} and {HEAD} for whoever looks into that: move both to "
+    "another folder, and the next action begins a new audit."
+)
 NOTHING = "0" * 64  # before the first line
 
 
@@ -41,6 +48,8 @@ class Line:
     reason: str  # of a refusal, one word
     rules: tuple[dict[str, Any], ...]
     before: str  # sha256 of the line before this one
+    removed: tuple[dict[str, Any], ...] = ()
+    effect: str = ""  # digest of what it does, to whom
 
 
 class Audit:
@@ -57,6 +66,8 @@ class Audit:
         kind: str = "",
         reason: str = "",
         rules: Sequence[Rule] = (),
+        removed: Sequence[Rule] = (),
+        effect: str = "",
     ) -> Line:
         """Add a line; it is on the disk when this returns.
 
@@ -77,6 +88,8 @@ class Audit:
                 reason=reason,
                 rules=tuple(asdict(rule) for rule in rules),
                 before=last,
+                removed=tuple(asdict(rule) for rule in removed),
+                effect=effect,
             )
             raw = json.dumps(asdict(line), separators=(",", ":")).encode()
             with open(self._file, "ab") as stream:
@@ -93,13 +106,20 @@ class Audit:
         with self._alone():
             return [_line(raw, self._file) for raw in self._checked()]
 
-    def tried_at(self, action: str) -> float | None:
-        """When it was tried out last, seconds since 1970, UTC; None where it never was."""
-        found = [o.at for o in self.lines() if (o.event, o.action) == ("dry_run", action)]
-        return datetime.fromisoformat(found[-1]).timestamp() if found else None
+    def was_shown(self, action: str, effect: str, within_s: float) -> bool:
+        """Was this very effect what the action's last dry run showed, not longer ago than that?"""
+        shown = [o for o in self.lines() if (o.event, o.action) == ("dry_run", action)]
+        if not shown or shown[-1].effect != effect:
+            return False
+        return time.time() - datetime.fromisoformat(shown[-1].at).timestamp() <= within_s
+
+    def kind_of(self, action: str) -> str:
+        """The kind of an action that was applied; "" where none with that id was."""
+        kinds = [o.kind for o in self.lines() if (o.event, o.action) == ("applied", action)]
+        return kinds[-1] if kinds else ""
 
     def _checked(self) -> list[bytes]:
-        raws = self._file.read_bytes().splitlines() if self._file.exists() else []
+        *raws, torn = self._file.read_bytes().split(b"\n") if self._file.exists() else [b""]
         before = NOTHING
         for number, raw in enumerate(raws, start=1):
             line = _line(raw, self._file)
@@ -114,12 +134,16 @@ class Audit:
             digests[len(raws) - 1] = _line(raws[-1], self._file).before
         if not count.isdecimal() or digests.get(int(count)) != digest:
             raise self._tampered(len(raws) + 1)
+        if torn:  # whoever wrote it died there; the head says that all before is whole
+            with open(self._file, "r+b") as stream:
+                stream.truncate(stream.seek(0, os.SEEK_END) - len(torn))
+                os.fsync(stream.fileno())
         return raws
 
     def _tampered(self, number: int) -> ActionError:
         return ActionError(
-            f"{self._file} has been changed, or cut, at line {number}: a digest does not fit. Keep "
-            "it for whoever looks into that, move it and its head away, and begin a new one."
+            f"{self._file} has been changed, or cut, at line {number}: a digest does not fit. "
+            f"{_ADVICE}"
         )
 
     @contextmanager
@@ -132,9 +156,12 @@ class Audit:
 def _line(raw: bytes, file: Path) -> Line:
     try:
         found = json.loads(raw)
-        return Line(**{**found, "rules": tuple(found["rules"])})
-    except (ValueError, TypeError, KeyError):
-        raise ActionError(f"{file} holds a line that this program did not write.") from None
+        both = {key: tuple(found.get(key, ())) for key in ("rules", "removed")}
+        return Line(**{**found, **both})
+    except (ValueError, TypeError, AttributeError):
+        raise ActionError(
+            f"{file} holds a line that this program did not write. {_ADVICE}"
+        ) from None
 
 
 def _digest(raw: bytes) -> str:

@@ -3,17 +3,26 @@
 from dataclasses import replace
 
 from clients.asking.cloud_channel import CloudChannel, service_address
-from clients.insight.acting.simulator import CLOUD, Deployment
+from clients.insight.acting.simulator import Simulator
+from clients.insight.acting.standing import CLOUD, Deployment
 from clients.orchestration.cloud_desk import CloudDesk
 from clients.routing.threshold import Usual
 from fl.errors import GenerationError, SettingsError
 from fl.link.profiles import profile
 from fl.link.speed import LinkSpeed
+from fl.network.state_file import network_folder
 from fl.orchestration.batch_server import Pace
 from fl.settings import Settings
 from fl.site_list import federated_sites
 
 LOOK_S = 2.0  # a cloud that takes longer to show its book is not waited for
+
+
+def simulator_of(settings: Settings) -> Simulator:
+    """A simulator of the deployment as far as it can be seen. Raises SettingsError."""
+    deployment, live = as_the_cloud_sees_it(deployment_of(settings), settings)
+    seen = "the cloud's book" if live else "the settings, for no cloud answers"
+    return Simulator(network_folder(settings), deployment, seen=seen)
 
 
 def deployment_of(settings: Settings) -> Deployment:

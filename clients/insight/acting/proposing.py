@@ -7,36 +7,20 @@ apply_filter    filter: allow or deny a service
 a+b             the actions of a, then those of b
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from clients.insight.acting.actions import Action, Parameters, Target
+from clients.insight.acting.filter_words import allows, service_of
 from clients.insight.acting.quantities import Quantity, bound, quantity
+from clients.insight.intents.schema_file import schema_of
 from fl.errors import ActionError
 from fl.settings import Settings
 
 INTENTS = ("create_flow", "remove_flow", "allocate_batch", "apply_filter")
 MOST_FLOWS = 32
 LONGEST_NAME = 64  # characters
-
-# One word that denies makes the whole a denial: "should not be able to access".
-_DENY = re.compile(
-    r"\b(drop|block|close|deny|denied|disable|disallow|forbid|refuse|prevent|stop|reject|not|never"
-    r"|no|cannot|without)(s|ed|n|ped)?\b|n't\b",
-    re.IGNORECASE,
-)
-_ALLOW = re.compile(
-    r"\b(allow|enable|open|access|permit|let|should be|accessible|pass|run)(s|ed|d)?\b",
-    re.IGNORECASE,
-)
-# What a request calls a service -> what it is here.
-_SERVICES = {
-    "web": ("web", "websites", "web server", "web traffic", "web service", "http", "https"),
-    "ping": ("ping", "ping service", "icmp"),
-}
-_WEB_MORE = ("apache server", "port 80", "port 443", "80", "443")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +55,11 @@ def inferred(found: Any) -> Inferred:
 
 
 def propose(intent: Inferred, settings: Settings, *, now: float) -> list[Action]:
-    """The actions that the intent asks for. Raises ActionError, which says why there are none."""
+    """The actions that the intent asks for. Raises ActionError, which says why there are none.
+
+    Those of an intent that the schema marks are destructive; what others take away shows when they
+    are tried out.
+    """
     acting = settings.acting
     if any(part not in INTENTS for part in intent.intent.split("+")):
         raise ActionError(
@@ -84,8 +72,11 @@ def propose(intent: Inferred, settings: Settings, *, now: float) -> list[Action]
             f"{acting.least_confidence:.0%}. Say the request in other words."
         )
     actions: list[Action] = []
+    kind = schema_of(settings).intents.get(intent.intent)
+    marked = kind is not None and kind.destructive
     for name, slots in _parts(intent):
-        actions.append(_ACTIONS[name](_Part(name, slots, intent, acting.bare_unit)))
+        part = _Part(name, slots, intent, bare_unit=acting.bare_unit, marked=marked)
+        actions.append(_ACTIONS[name](part))
     expires = now + acting.expires_s
     return [replace(action, expires=expires) for action in actions]
 
@@ -94,9 +85,16 @@ class _Part:
     """The slots of one of an intent's parts."""
 
     def __init__(
-        self, name: str, slots: Sequence[tuple[str, str]], intent: Inferred, bare_unit: str
+        self,
+        name: str,
+        slots: Sequence[tuple[str, str]],
+        intent: Inferred,
+        *,
+        bare_unit: str,
+        marked: bool,
     ) -> None:
-        self.name, self.intent, self._slots, self._bare_unit = name, intent, slots, bare_unit
+        self.name, self.intent, self._slots = name, intent, slots
+        self._bare_unit, self._marked = bare_unit, marked
 
     def texts(self, name: str) -> list[str]:
         return [text for slot, text in self._slots if slot == name]
@@ -125,14 +123,13 @@ class _Part:
         targets: Sequence[Target],
         parameters: Parameters,
         *,
-        destructive: bool = False,
         assumed: Sequence[str] = (),
     ) -> Action:
         return Action(
             kind=kind,
             target=tuple(targets),
             parameters=parameters,
-            destructive=destructive,
+            destructive=self._marked,
             assumed=tuple(assumed),
             why=f"{self.name} of the intent {self.intent.intent}",
             confidence=self.intent.confidence,
@@ -151,20 +148,16 @@ def _create_flow(part: _Part) -> Action:
         return part.action("qos_class", [flow], {"deadline_s": its.value}, assumed=assumed)
     if its.unit == "share":
         return part.action("slice", [flow], {"worker_share": its.value}, assumed=assumed)
-    # a bound from above takes away from the site itself
     return part.action(
         "bandwidth_reservation",
         [flow],
         {"bits_per_s": its.value, "bound": kept},
-        destructive=kept == "at_most",
         assumed=assumed,
     )
 
 
 def _remove_flow(part: _Part) -> Action:
-    return part.action(
-        "route_preference", [part.flow()], {"prefer": "edge", "withdraw": True}, destructive=True
-    )
+    return part.action("route_preference", [part.flow()], {"prefer": "edge", "withdraw": True})
 
 
 def _allocate_batch(part: _Part) -> Action:
@@ -199,33 +192,12 @@ def _apply_filter(part: _Part) -> Action:
     source, target = part.text("source"), part.text("target")
     if not source:
         raise ActionError("The request names nobody; a filter needs at least a source.")
-    allowed, assumed = _allows(part.text("action"))
+    said = part.text("action")
+    allowed = allows(said) if said.strip() else True
+    assumed = () if said.strip() else ("allow",)
     flow = Target(source=_name(source), target=_name(target) if target else "any")
-    parameters: Parameters = {"service": _service(part.text("port")), "allow": allowed}
-    return part.action("filter", [flow], parameters, destructive=not allowed, assumed=assumed)
-
-
-def _allows(text: str) -> tuple[bool, tuple[str, ...]]:
-    if not text.strip():
-        return True, ("allow",)
-    if _DENY.search(text):
-        return False, ()
-    if _ALLOW.search(text):
-        return True, ()
-    raise ActionError("A filter allows or denies; the request's word is neither.")
-
-
-def _service(text: str) -> str:
-    words = " ".join(text.lower().split())
-    if not words:
-        raise ActionError("The request names no service or port to filter.")
-    for service, names in _SERVICES.items():
-        if words in names or (service == "web" and words in _WEB_MORE):
-            return service
-    digits = words.removeprefix("port ").strip()
-    if digits.isdecimal() and len(digits) <= 5 and 0 < int(digits) < 65536:
-        return f"port {int(digits)}"
-    raise ActionError('A service is "web", "ping" or "port N"; the request names another one.')
+    parameters: Parameters = {"service": service_of(part.text("port")), "allow": allowed}
+    return part.action("filter", [flow], parameters, assumed=assumed)
 
 
 def _parts(intent: Inferred) -> list[tuple[str, list[tuple[str, str]]]]:

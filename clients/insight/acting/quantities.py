@@ -13,7 +13,7 @@ _SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 _RATE = re.compile(r"(kilo|mega|giga|[kKmMgGtT]?)(b|B|[bB]its?|[bB]ytes?)(?:ps|/s|/sec)")
 _SECONDS = {"ms": 1e-3, "milliseconds": 1e-3, "s": 1.0, "sec": 1.0, "seconds": 1.0}
 _AT_LEAST = ("", "at least", "minimum", "not less than", "no less than")
-_AT_MOST = ("at most", "maximum", "not more than", "no more than")
+_AT_MOST = ("at most", "maximum", "not more than", "no more than", "up to")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,10 @@ def split_words(arguments: Sequence[str]) -> tuple[Words, list[str]]:
 
 
 def read_intents(name: str) -> object:
-    """The JSON of a file, or of standard input for "-". Raises ActionError."""
+    """The JSON, or the lines of JSON, of a file, or of standard input for "-".
+
+    Raises ActionError.
+    """
     try:
         raw = sys.stdin.buffer.read(LARGEST + 1) if name == "-" else Path(name).read_bytes()
     except OSError as error:
@@ -60,12 +63,22 @@ def read_intents(name: str) -> object:
     if len(raw) > LARGEST:
         raise ActionError(f"Intents are at most {LARGEST} bytes.")
     try:
-        return json.loads(raw)
+        return _parsed(raw)
     except (ValueError, RecursionError):
         raise ActionError(
             'Expected the JSON that ./run.sh intent prints: {"intent": ..., "slots": ..., '
-            '"confidence": ...}, or a list of such.'
+            '"confidence": ...}, one on each line, or a list of such.'
         ) from None
+
+
+def _parsed(raw: bytes) -> object:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        lines = [json.loads(line) for line in raw.splitlines() if line.strip()]
+        if not lines:
+            raise
+        return lines
 
 
 def _flag(own: dict[str, str], key: str) -> bool:

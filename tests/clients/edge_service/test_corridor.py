@@ -24,6 +24,7 @@ from clients.writing import Written
 from fl.adapter import AdapterSpec
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply, TextPiece
+from fl.network.rules import Rules
 from fl.orchestration.admission import Verdict
 from fl.service_metrics import ServiceMetrics
 from fl.settings import load
@@ -173,6 +174,7 @@ class World:
             router=lambda: cast(Any, self.chooser),
             pace=OwnPace(settings, rows=16),
             placing=cast(Any, self.places),
+            rules=Rules,
         )
 
     def ask(

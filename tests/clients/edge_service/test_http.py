@@ -12,6 +12,8 @@ import pytest
 from clients.asking.disclosure import disclose
 from clients.edge_service.edge_file import edge_file
 from fl.errors import SettingsError
+from fl.network.rules import Rule, Rules
+from fl.network.state_file import FILE, NetworkState, network_folder, publish_state
 from tests.clients.edge_service.fake_cloud import PIECES, FakeCloud, fake_cloud
 from tests.clients.edge_service.openai_at_site import KINDS, SHORT, asked, chat, streamed
 from tests.clients.edge_service.tiny_service import SITE, TinySite, tiny_site
@@ -142,6 +144,26 @@ def test_models_keys_errors_and_figures(client: openai.OpenAI, site: TinySite) -
     for text in ("zanzibar", "Quincewood"):  # of the short prompt; of the card
         assert text not in figures
         assert not any(text in line for line in site.said)
+
+
+def test_a_site_that_is_denied_the_cloud_has_no_way_round(
+    client: openai.OpenAI, cloud: FakeCloud, site: TinySite
+) -> None:
+    folder, before = network_folder(site.settings), len(cloud.requests)
+    deny = Rule(kind="deny", site=SITE, value=1.0)
+    publish_state(folder, NetworkState(now=Rules(rules=(deny,))))
+    try:
+        for model in ("netgpt-cloud", "netgpt-split"):
+            with pytest.raises(openai.PermissionDeniedError, match="filter"):
+                chat(client, model)
+        listed = [model.id for model in client.models.list().data]
+        own = chat(client)
+    finally:
+        (folder / FILE).unlink()
+    assert listed == [name for name in MODELS if name not in ("netgpt-cloud", "netgpt-split")]
+    assert own.netgpt["mode"] == "edge"
+    assert len(cloud.requests) == before
+    assert [model.id for model in client.models.list().data] == MODELS
 
 
 def test_who_leaves_gives_up_the_site_and_the_cloud(

@@ -31,3 +31,11 @@ def test_places_want_things_in_other_shares_and_name_hosts_otherwise() -> None:
     outside = sum(request.intent == "out_of_scope" for request in requests)
     assert 0.08 < outside / 400 < 0.22
     assert {"create_flow", "allocate_batch+apply_filter"} <= {r.intent for r in requests}
+
+
+def test_some_requests_are_what_act_can_carry_out() -> None:
+    requests = draw_requests(draw_habits("Thorn Hill", seed=0), random.Random(1), 400, seen=set())
+    inside = [request for request in requests if request.intent != "out_of_scope"]
+    to_cloud = [r for r in inside if dict(r.slots).get("target") in ("cloud", "the cloud")]
+    assert 0.2 < len(to_cloud) / len(inside) < 0.5
+    assert all(value in request.text for request in to_cloud for _, value in request.slots)

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,9 @@ from clients.orchestration.cloud_desk import CloudDesk, OwnState, Question
 from fl.errors import GenerationError
 from fl.generation import GenerationRequest, Reply
 from fl.link.speed import LinkSpeed
+from fl.network.rules import Rule, Rules
+from fl.network.state_file import FILE, NetworkState, network_folder, publish_state
+from fl.settings import load
 from tests.running_service import running_service
 from tests.tiny_models import make_tiny_cloud
 
@@ -40,9 +44,13 @@ QUESTION = Question(
 
 
 @pytest.fixture(scope="module")
-def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudChannel]:
+def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("var")
+
+
+@pytest.fixture(scope="module")
+def channel(tmp_path_factory: pytest.TempPathFactory, var: Path) -> Iterator[CloudChannel]:
     model = make_tiny_cloud(tmp_path_factory.mktemp("cloud"))
-    var = tmp_path_factory.mktemp("var")
     with running_service(model, var) as (_, address), CloudChannel(address, 30) as found:
         yield found
 
@@ -107,3 +115,30 @@ def test_what_makes_no_sense_is_refused(channel: CloudChannel, wrong: dict[str, 
     with pytest.raises(GenerationError) as refused:
         CloudDesk(channel).admit(replace(QUESTION, **fields))  # type: ignore[arg-type]
     assert refused.value.status in ("INVALID_ARGUMENT", "DEADLINE_EXCEEDED")
+
+
+def test_a_cloud_tells_a_site_its_rules_and_answers_no_denied_one(
+    channel: CloudChannel, var: Path
+) -> None:
+    folder = network_folder(load([f"var={var}"]))
+    deny = Rule(kind="deny", site="elm", value=1.0, action="a1")
+    share = Rule(kind="share", site="elm", value=0.5)  # the cloud's own affair
+    publish_state(folder, NetworkState(now=Rules(rules=(deny, share))))
+    request = GenerationRequest(
+        request_id="two", site_id="elm", prompt="ab", max_new_tokens=4, temperature=0.0, seed=0
+    )
+    try:
+        desk = CloudDesk(channel)
+        assert desk.advertise(ELM) == Rules(rules=(replace(deny, action=""),))
+        assert desk.advertise(replace(ELM, site_id="oak")) == Rules()
+        with (
+            pytest.raises(GenerationError, match="filter") as refused,
+            channel.generate(request) as generation,
+        ):
+            list(generation)
+        assert refused.value.status == "PERMISSION_DENIED"
+        with channel.generate(replace(request, site_id="oak")) as generation:
+            assert isinstance(list(generation)[-1], Reply)
+    finally:
+        (folder / FILE).unlink()
+    assert desk.advertise(ELM) == Rules()

@@ -151,6 +151,67 @@ def test_rules_of_management_are_obeyed_from_the_next_question_on() -> None:
     assert book.admit(announced("c", deadline_s=1.3)).place == "cloud"
 
 
+def in_cell(site_id: str, cell: str, *, bytes_s: float | None) -> Advert:
+    """An advert; bytes a second each way, None where the site knows no link."""
+    return Advert(
+        site_id=site_id,
+        cell=cell,
+        cores=1,
+        memory_mb=1,
+        waiting=0,
+        step_s=0.0,
+        row_s=0.0,
+        link=None
+        if bytes_s is None
+        else LinkSpeed(rtt_s=0.0, up_bytes_s=bytes_s, down_bytes_s=bytes_s),
+        federation="",
+        release=0,
+    )
+
+
+def obeying(*rules: Rule) -> Book:
+    book = Book(SETTINGS, clock=Clock(), rules=lambda: Rules(rules=rules))
+    book.staff(HERE)
+    return book
+
+
+@pytest.mark.parametrize("advertises", [True, False])
+def test_a_bound_holds_where_the_site_itself_knows_no_link(advertises: bool) -> None:
+    book = obeying(Rule(kind="at_most", site="elm", value=400.0))  # 50 bytes/s
+    book.advertise(in_cell("oak", "valley", bytes_s=1000))
+    if advertises:
+        book.advertise(in_cell("elm", "valley", bytes_s=None))
+    verdict = book.admit(replace(announced("a", deadline_s=9.0), cell="valley"))
+    assert verdict.expected_s == pytest.approx(0.6 + 2 + 2)  # 100 bytes each way
+
+
+def test_a_rule_where_no_link_is_known_changes_nothing() -> None:
+    book = obeying(Rule(kind="at_least", site="elm", value=400.0))
+    assert book.admit(announced("a", deadline_s=9.0)).expected_s == pytest.approx(0.6)
+    book.release("a")
+    book.advertise(in_cell("elm", "elm", bytes_s=1000))
+    assert book.admit(announced("b", deadline_s=9.0)).expected_s == pytest.approx(0.6 + 0.2)
+
+
+def test_what_was_kept_for_a_site_is_free_where_it_has_left() -> None:
+    book = obeying(Rule(kind="at_least", site="ash", value=7600.0))  # 950 bytes/s
+    for site in ("ash", "elm"):
+        book.advertise(in_cell(site, "valley", bytes_s=1000))
+    question = replace(announced("a", deadline_s=9.0), cell="valley")
+    assert book.admit(question).expected_s == pytest.approx(0.6 + 2 + 2)  # 50 bytes/s are left
+    book.release("a")
+    book.advertise(in_cell("ash", "hill", bytes_s=1000))
+    assert book.admit(question).expected_s == pytest.approx(0.6 + 0.1 + 0.1)
+
+
+def test_who_is_denied_the_cloud_gets_no_place() -> None:
+    book = obeying(Rule(kind="deny", site="elm", value=1.0))
+    with pytest.raises(GenerationError, match="filter") as refused:
+        book.admit(announced("a"))
+    assert refused.value.status == "PERMISSION_DENIED"
+    assert book.admit(replace(announced("a"), site_id="oak")).place == "cloud"
+
+
 def test_what_others_forecast_is_kept_from_loose_deadlines_alone() -> None:
     share = replace(SETTINGS, orchestration=replace(SETTINGS.orchestration, forecast_share=0.5))
     book = Book(share, clock=Clock())

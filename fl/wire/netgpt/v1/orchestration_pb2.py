@@ -24,37 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%fl/wire/netgpt/v1/orchestration.proto\x12\tnetgpt.v1\"?\n\x04Link\x12\r\n\x05rtt_s\x18\x01 \x01(\x01\x12\x12\n\nup_bytes_s\x18\x02 \x01(\x01\x12\x14\n\x0c\x64own_bytes_s\x18\x03 \x01(\x01\"\xe0\x01\n\nSiteAdvert\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x02 \x01(\t\x12\r\n\x05\x63ores\x18\x03 \x01(\x05\x12\x11\n\tmemory_mb\x18\x04 \x01(\x05\x12\x0f\n\x07waiting\x18\x05 \x01(\x05\x12\x0e\n\x06step_s\x18\x06 \x01(\x01\x12\r\n\x05row_s\x18\n \x01(\x01\x12\x1d\n\x04link\x18\x07 \x01(\x0b\x32\x0f.netgpt.v1.Link\x12\x12\n\nfederation\x18\x08 \x01(\t\x12\x16\n\x0erelease_number\x18\t \x01(\x03\x12\x16\n\x0e\x66orecast_per_s\x18\x0b \x01(\x01\"\r\n\x0b\x41\x64vertTaken\"\xc8\x01\n\x0c\x41\x64mitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x03 \x01(\t\x12\x12\n\ndeadline_s\x18\x04 \x01(\x01\x12\x10\n\x08\x62ytes_up\x18\x05 \x01(\x01\x12\x12\n\nbytes_down\x18\x06 \x01(\x01\x12\x0f\n\x07ready_s\x18\x07 \x01(\x01\x12\x12\n\x05own_s\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05rtt_s\x18\t \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_own_sB\x08\n\x06_rtt_s\"f\n\rAdmitResponse\x12\x1f\n\x05place\x18\x01 \x01(\x0e\x32\x10.netgpt.v1.Place\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x12\n\nexpected_s\x18\x03 \x01(\x01\x12\x10\n\x08short_of\x18\x04 \x01(\t\"5\n\x0eReleaseRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\"\x11\n\x0fReleaseResponse\"\x1e\n\x0bShowRequest\x12\x0f\n\x07site_id\x18\x01 \x01(\t\"\xc6\x01\n\x0cShowResponse\x12#\n\x05sites\x18\x01 \x03(\x0b\x32\x14.netgpt.v1.SiteShown\x12\'\n\x07workers\x18\x02 \x03(\x0b\x32\x16.netgpt.v1.WorkerShown\x12\x11\n\tadmission\x18\x03 \x01(\t\x12\x10\n\x08to_cloud\x18\x04 \x01(\x03\x12\x0f\n\x07to_edge\x18\x05 \x01(\x03\x12\x0c\n\x04shed\x18\x06 \x01(\x03\x12\r\n\x05model\x18\x07 \x01(\t\x12\x15\n\rcloud_release\x18\x08 \x01(\t\"A\n\tSiteShown\x12%\n\x06\x61\x64vert\x18\x01 \x01(\x0b\x32\x15.netgpt.v1.SiteAdvert\x12\r\n\x05\x61ge_s\x18\x02 \x01(\x01\"\x8f\x01\n\x0bWorkerShown\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61live\x18\x02 \x01(\x08\x12\x0f\n\x07running\x18\x03 \x01(\x05\x12\x0f\n\x07waiting\x18\x04 \x01(\x05\x12\x10\n\x08promised\x18\x05 \x01(\x05\x12\x0e\n\x06step_s\x18\x06 \x01(\x01\x12\r\n\x05row_s\x18\x07 \x01(\x01\x12\x10\n\x08restarts\x18\x08 \x01(\x05*O\n\x05Place\x12\x15\n\x11PLACE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPLACE_CLOUD\x10\x01\x12\x0e\n\nPLACE_EDGE\x10\x02\x12\x0e\n\nPLACE_SHED\x10\x03\x32\x89\x02\n\x14OrchestrationService\x12:\n\tAdvertise\x12\x15.netgpt.v1.SiteAdvert\x1a\x16.netgpt.v1.AdvertTaken\x12:\n\x05\x41\x64mit\x12\x17.netgpt.v1.AdmitRequest\x1a\x18.netgpt.v1.AdmitResponse\x12@\n\x07Release\x12\x19.netgpt.v1.ReleaseRequest\x1a\x1a.netgpt.v1.ReleaseResponse\x12\x37\n\x04Show\x12\x16.netgpt.v1.ShowRequest\x1a\x17.netgpt.v1.ShowResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%fl/wire/netgpt/v1/orchestration.proto\x12\tnetgpt.v1\"?\n\x04Link\x12\r\n\x05rtt_s\x18\x01 \x01(\x01\x12\x12\n\nup_bytes_s\x18\x02 \x01(\x01\x12\x14\n\x0c\x64own_bytes_s\x18\x03 \x01(\x01\"\xe0\x01\n\nSiteAdvert\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x02 \x01(\t\x12\r\n\x05\x63ores\x18\x03 \x01(\x05\x12\x11\n\tmemory_mb\x18\x04 \x01(\x05\x12\x0f\n\x07waiting\x18\x05 \x01(\x05\x12\x0e\n\x06step_s\x18\x06 \x01(\x01\x12\r\n\x05row_s\x18\n \x01(\x01\x12\x1d\n\x04link\x18\x07 \x01(\x0b\x32\x0f.netgpt.v1.Link\x12\x12\n\nfederation\x18\x08 \x01(\t\x12\x16\n\x0erelease_number\x18\t \x01(\x03\x12\x16\n\x0e\x66orecast_per_s\x18\x0b \x01(\x01\"1\n\x0b\x41\x64vertTaken\x12\"\n\x05rules\x18\x01 \x03(\x0b\x32\x13.netgpt.v1.SiteRule\"5\n\x08SiteRule\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0c\n\x04word\x18\x03 \x01(\t\"\xc8\x01\n\x0c\x41\x64mitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x03 \x01(\t\x12\x12\n\ndeadline_s\x18\x04 \x01(\x01\x12\x10\n\x08\x62ytes_up\x18\x05 \x01(\x01\x12\x12\n\nbytes_down\x18\x06 \x01(\x01\x12\x0f\n\x07ready_s\x18\x07 \x01(\x01\x12\x12\n\x05own_s\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05rtt_s\x18\t \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_own_sB\x08\n\x06_rtt_s\"f\n\rAdmitResponse\x12\x1f\n\x05place\x18\x01 \x01(\x0e\x32\x10.netgpt.v1.Place\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x12\n\nexpected_s\x18\x03 \x01(\x01\x12\x10\n\x08short_of\x18\x04 \x01(\t\"5\n\x0eReleaseRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\"\x11\n\x0fReleaseResponse\"\x1e\n\x0bShowRequest\x12\x0f\n\x07site_id\x18\x01 \x01(\t\"\xc6\x01\n\x0cShowResponse\x12#\n\x05sites\x18\x01 \x03(\x0b\x32\x14.netgpt.v1.SiteShown\x12\'\n\x07workers\x18\x02 \x03(\x0b\x32\x16.netgpt.v1.WorkerShown\x12\x11\n\tadmission\x18\x03 \x01(\t\x12\x10\n\x08to_cloud\x18\x04 \x01(\x03\x12\x0f\n\x07to_edge\x18\x05 \x01(\x03\x12\x0c\n\x04shed\x18\x06 \x01(\x03\x12\r\n\x05model\x18\x07 \x01(\t\x12\x15\n\rcloud_release\x18\x08 \x01(\t\"A\n\tSiteShown\x12%\n\x06\x61\x64vert\x18\x01 \x01(\x0b\x32\x15.netgpt.v1.SiteAdvert\x12\r\n\x05\x61ge_s\x18\x02 \x01(\x01\"\x8f\x01\n\x0bWorkerShown\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61live\x18\x02 \x01(\x08\x12\x0f\n\x07running\x18\x03 \x01(\x05\x12\x0f\n\x07waiting\x18\x04 \x01(\x05\x12\x10\n\x08promised\x18\x05 \x01(\x05\x12\x0e\n\x06step_s\x18\x06 \x01(\x01\x12\r\n\x05row_s\x18\x07 \x01(\x01\x12\x10\n\x08restarts\x18\x08 \x01(\x05*O\n\x05Place\x12\x15\n\x11PLACE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPLACE_CLOUD\x10\x01\x12\x0e\n\nPLACE_EDGE\x10\x02\x12\x0e\n\nPLACE_SHED\x10\x03\x32\x89\x02\n\x14OrchestrationService\x12:\n\tAdvertise\x12\x15.netgpt.v1.SiteAdvert\x1a\x16.netgpt.v1.AdvertTaken\x12:\n\x05\x41\x64mit\x12\x17.netgpt.v1.AdmitRequest\x1a\x18.netgpt.v1.AdmitResponse\x12@\n\x07Release\x12\x19.netgpt.v1.ReleaseRequest\x1a\x1a.netgpt.v1.ReleaseResponse\x12\x37\n\x04Show\x12\x16.netgpt.v1.ShowRequest\x1a\x17.netgpt.v1.ShowResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fl.wire.netgpt.v1.orchestration_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLACE']._serialized_start=1186
-  _globals['_PLACE']._serialized_end=1265
+  _globals['_PLACE']._serialized_start=1277
+  _globals['_PLACE']._serialized_end=1356
   _globals['_LINK']._serialized_start=52
   _globals['_LINK']._serialized_end=115
   _globals['_SITEADVERT']._serialized_start=118
   _globals['_SITEADVERT']._serialized_end=342
   _globals['_ADVERTTAKEN']._serialized_start=344
-  _globals['_ADVERTTAKEN']._serialized_end=357
-  _globals['_ADMITREQUEST']._serialized_start=360
-  _globals['_ADMITREQUEST']._serialized_end=560
-  _globals['_ADMITRESPONSE']._serialized_start=562
-  _globals['_ADMITRESPONSE']._serialized_end=664
-  _globals['_RELEASEREQUEST']._serialized_start=666
-  _globals['_RELEASEREQUEST']._serialized_end=719
-  _globals['_RELEASERESPONSE']._serialized_start=721
-  _globals['_RELEASERESPONSE']._serialized_end=738
-  _globals['_SHOWREQUEST']._serialized_start=740
-  _globals['_SHOWREQUEST']._serialized_end=770
-  _globals['_SHOWRESPONSE']._serialized_start=773
-  _globals['_SHOWRESPONSE']._serialized_end=971
-  _globals['_SITESHOWN']._serialized_start=973
-  _globals['_SITESHOWN']._serialized_end=1038
-  _globals['_WORKERSHOWN']._serialized_start=1041
-  _globals['_WORKERSHOWN']._serialized_end=1184
-  _globals['_ORCHESTRATIONSERVICE']._serialized_start=1268
-  _globals['_ORCHESTRATIONSERVICE']._serialized_end=1533
+  _globals['_ADVERTTAKEN']._serialized_end=393
+  _globals['_SITERULE']._serialized_start=395
+  _globals['_SITERULE']._serialized_end=448
+  _globals['_ADMITREQUEST']._serialized_start=451
+  _globals['_ADMITREQUEST']._serialized_end=651
+  _globals['_ADMITRESPONSE']._serialized_start=653
+  _globals['_ADMITRESPONSE']._serialized_end=755
+  _globals['_RELEASEREQUEST']._serialized_start=757
+  _globals['_RELEASEREQUEST']._serialized_end=810
+  _globals['_RELEASERESPONSE']._serialized_start=812
+  _globals['_RELEASERESPONSE']._serialized_end=829
+  _globals['_SHOWREQUEST']._serialized_start=831
+  _globals['_SHOWREQUEST']._serialized_end=861
+  _globals['_SHOWRESPONSE']._serialized_start=864
+  _globals['_SHOWRESPONSE']._serialized_end=1062
+  _globals['_SITESHOWN']._serialized_start=1064
+  _globals['_SITESHOWN']._serialized_end=1129
+  _globals['_WORKERSHOWN']._serialized_start=1132
+  _globals['_WORKERSHOWN']._serialized_end=1275
+  _globals['_ORCHESTRATIONSERVICE']._serialized_start=1359
+  _globals['_ORCHESTRATIONSERVICE']._serialized_end=1624
 # @@protoc_insertion_point(module_scope)

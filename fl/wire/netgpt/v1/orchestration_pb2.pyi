@@ -55,8 +55,20 @@ class SiteAdvert(_message.Message):
     def __init__(self, site_id: _Optional[str] = ..., cell: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., waiting: _Optional[int] = ..., step_s: _Optional[float] = ..., row_s: _Optional[float] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., federation: _Optional[str] = ..., release_number: _Optional[int] = ..., forecast_per_s: _Optional[float] = ...) -> None: ...
 
 class AdvertTaken(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("rules",)
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    rules: _containers.RepeatedCompositeFieldContainer[SiteRule]
+    def __init__(self, rules: _Optional[_Iterable[_Union[SiteRule, _Mapping]]] = ...) -> None: ...
+
+class SiteRule(_message.Message):
+    __slots__ = ("kind", "value", "word")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    WORD_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    value: float
+    word: str
+    def __init__(self, kind: _Optional[str] = ..., value: _Optional[float] = ..., word: _Optional[str] = ...) -> None: ...
 
 class AdmitRequest(_message.Message):
     __slots__ = ("request_id", "site_id", "cell", "deadline_s", "bytes_up", "bytes_down", "ready_s", "own_s", "rtt_s")

@@ -60,7 +60,8 @@ class OrchestrationServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Advertise(self, request, context):
-        """A site tells what it has, how busy it is and what its link is like; every few seconds.
+        """A site tells what it has, how busy it is and what its link is like, every few seconds, and
+        hears which rules it is to obey.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

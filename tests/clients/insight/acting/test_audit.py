@@ -48,3 +48,20 @@ def test_a_death_between_line_and_head_is_no_tampering(audit: Audit, tmp_path: P
     audit.add("undone", action="a1")
     (tmp_path / HEAD).write_bytes(head)
     assert audit.add("proposed", action="a2").number == 5
+
+
+def test_a_line_that_was_cut_off_while_it_was_written_goes(audit: Audit, tmp_path: Path) -> None:
+    file = tmp_path / FILE
+    whole = file.read_bytes()
+    file.write_bytes(whole + b'{"number": 4, "at": "20')
+    assert [line.number for line in audit.lines()] == [1, 2, 3]
+    assert file.read_bytes() == whole
+    assert audit.add("undone", action="a1").number == 4
+
+
+def test_a_torn_line_hides_no_tampering(audit: Audit, tmp_path: Path) -> None:
+    file = tmp_path / FILE
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:2]) + lines[2][:-5])
+    with pytest.raises(ActionError, match="move both to another folder"):
+        audit.lines()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clients.edge_service.corridor import permitted
+from clients.asking.permitted import permitted
 from clients.workflow.workflow_file import workflow_of
 from fl.errors import GenerationError
 from fl.network.rules import Rule, Rules
