@@ -13,42 +13,28 @@ from contextlib import ExitStack, contextmanager
 from clients.asking.alone import nothing_added
 from clients.atomic import clear_asides
 from clients.edge_model import edge_model
+from clients.edge_service.answering import answering
 from clients.edge_service.asking_servicer import AskingServicer
 from clients.edge_service.by_products import ByProducts
-from clients.edge_service.corridor import Corridor
 from clients.edge_service.edge_file import edge_file, publish_edge_file, withdraw_edge_file
 from clients.edge_service.endpoint import Endpoint
 from clients.edge_service.held_book import HeldBook
-from clients.edge_service.hosted_sites import HostedSites, other_sites
-from clients.edge_service.http_backend import EdgeBackend
-from clients.edge_service.http_listener import LARGEST_BODY, http_keys, http_listener
+from clients.edge_service.hosted_sites import other_sites
+from clients.edge_service.http_listener import http_listener
 from clients.edge_service.learning_servicer import LearningServicer
-from clients.edge_service.model_owner import MOST_TOGETHER, ModelOwner
+from clients.edge_service.model_owner import ModelOwner
 from clients.edge_service.process import alone_at, set_by_signals, unless
-from clients.edge_service.profile_routes import ProfileRoutes
 from clients.edge_service.release_watch import ReleaseWatch
-from clients.edge_service.request_ledger import RequestLedger
 from clients.edge_service.serving import Say, Serving
 from clients.edge_service.shared_line import line_to_cloud
-from clients.edge_service.site_routing import SiteRouting, meter_of
-from clients.edge_service.site_rules import SiteRules
 from clients.edge_service.workbench import Workbench
-from clients.insight.acting.persistence import Persistence
-from clients.insight.acting.prewarm import Outlook, PutOff
-from clients.insight.acting.site_cache import Keeping, SiteCache
+from clients.insight.acting.prewarm import PutOff
 from clients.learning.failure import keep_failure
-from clients.orchestration.advertising import Advertising, cell_of
-from clients.orchestration.cloud_desk import CloudDesk
-from clients.orchestration.own_pace import OwnPace
-from clients.orchestration.placing import Placing
 from clients.profiles.store import profiles_of
 from clients.release_channel import ReleaseChannel
 from clients.workflow.workflow_file import workflow_of
 from fl.errors import FederationError, NetGPTError
-from fl.network.state_file import NetworkRules, network_folder
-from fl.openai_api.gateway import Gateway
 from fl.prompt_format import cloud_prompt
-from fl.service_metrics import ServiceMetrics
 from fl.settings import Settings, resolve, with_task
 from fl.signing import cloud_key
 from fl.site_list import book_path, hosted_site, site_folder, task_folder
@@ -104,7 +90,6 @@ def edge_service(
         endpoint = Endpoint(settings.edge.address, token, failed)
         timeout_s = settings.asking.timeout_s
         lines = ending.enter_context(line_to_cloud(settings, keys))
-        channel = lines.channel
         # A connection of its own: what releases take is no request's, and no request waits for it.
         releases = ReleaseChannel(settings.site.cloud, keys=keys, timeout_s=timeout_s)
         ending.callback(releases.close)
@@ -139,68 +124,21 @@ def edge_service(
             bench=bench,
             serving={COMPLETE: serving, **by_products.serving},
         )
-        outlook = Outlook(
-            settings, [one.id for one in (site, *others)], by_products.forecast, say=say
-        )
-        hosted = HostedSites(settings, others, model, say, outlook=outlook)
-        metrics = ServiceMetrics("edge")
-        metrics.gauges({"waiting": lambda: owner.waiting})
-        ledger = RequestLedger(
+        people = answering(
             settings,
-            line=lines.shared,
-            count_tokens=lambda text: len(model.token_ids(text)),
+            [site, *others],
+            owner=owner,
+            model=model,
+            serving=serving,
+            by_products=by_products,
+            lines=lines,
+            workflow=workflow,
+            token=token,
             say=say,
         )
-        meter = meter_of(settings, lines.aside, site.id)
-        pace, desk = OwnPace(settings, rows=MOST_TOGETHER), CloudDesk(channel)
-        owner.on_turn = pace.turn_over
-        caches = {
-            one.id: SiteCache(settings, Persistence(), profiles_of(settings, one.id))
-            for one in (site, *others)
-            if settings.cache.entries
-        }
-        keeping = Keeping(caches, every_s=settings.edge.refresh_s)
-        if caches:
-            metrics.gauges(keeping.figures())
-        cell, rules = cell_of(settings, site.id), SiteRules(NetworkRules(network_folder(settings)))
-        corridors = {
-            one.id: Corridor(
-                settings,
-                one,
-                workflow=workflow,
-                owner=owner,
-                serving=served,
-                channel=channel,
-                metrics=metrics,
-                ledger=ledger,
-                router=SiteRouting(settings, one, owner=owner, serving=served, meter=meter).router,
-                pace=pace,
-                placing=Placing(settings, one.id, cell=cell, desk=desk, pace=pace, meter=meter),
-                rules=rules,
-                cache=caches.get(one.id),
-            )
-            for one, served in [(site, serving), *((s, hosted.serving[s.id]) for s in others)]
-        }
-        asking = AskingServicer(corridors[site.id], owner=owner, book=book, bench=bench)
-        backend = EdgeBackend(
-            settings, corridors, fingerprint=model.base.fingerprint, channel=channel
-        )
-        ending.callback(backend.close)
-        gateway = Gateway(
-            backend,
-            keys=http_keys(settings, token),
-            metrics=metrics,
-            largest_body=LARGEST_BODY,
-            on_error=lambda error_id, kind, frames: say(f"error {error_id}: {kind}\n{frames}"),
-            guard_metrics=True,
-            resources=[
-                *ProfileRoutes(
-                    {one.id: profiles_of(settings, one.id) for one in (site, *others)},
-                    on_changed=keeping.changed,
-                ).resources(),
-                *by_products.resources(),
-            ],
-        )
+        ending.callback(people.backend.close)
+        asking = AskingServicer(people.corridor, owner=owner, book=book, bench=bench)
+        outlook, gateway = people.outlook, people.gateway
         watch = ReleaseWatch(
             settings,
             site,
@@ -212,18 +150,6 @@ def edge_service(
             put_off=PutOff(lambda: outlook.crowd(site.id), most_s=settings.prewarm.put_off_s),
         )
 
-        advertising = Advertising(
-            settings,
-            CloudDesk(lines.aside),
-            serving={site.id: serving, **hosted.serving},
-            meter=meter,
-            pace=pace,
-            waiting=lambda: owner.waiting,
-            say=say,
-            forecast_per_s=outlook.cloud_per_s,
-            hear=rules.hear,
-        )
-
         def on_new_forecasts() -> None:
             if outlook.rises(site.id):
                 watch.nudge()
@@ -233,10 +159,8 @@ def edge_service(
             for follow, name in (
                 (watch.run, "release watch"),
                 *((w.run, "by-product watch") for w in by_products.watches(releases, key, say)),
-                (hosted.run, "hosted sites"),
-                (advertising.run, "adverts"),
-                (keeping.run, "cache"),
                 (lambda stop: outlook.run(stop, on_new_forecasts), "outlook"),
+                *people.followers,
             )
         ]
         endpoint.start(learning, asking)
