@@ -69,9 +69,9 @@ def letters_of(counts: Sequence[float], *, mean: float) -> str:
 
 
 def spans(mean: float) -> tuple[Span, ...]:
-    """What each of LETTERS stands for; the outermost end a factor of e further out."""
+    """What each of LETTERS stands for: the first from 0, the last up to e times its least."""
     inner = [mean * math.exp(edge) for edge in EDGES]
-    lows, highs = [inner[0] / math.e, *inner], [*inner, inner[-1] * math.e]
+    lows, highs = [0.0, *inner], [*inner, inner[-1] * math.e]
     return tuple(Span(low=low, high=high) for low, high in zip(lows, highs, strict=True))
 
 
