@@ -6,7 +6,7 @@ costs nothing: its only token is read together with the next that matters. With 
 there are texts the probabilities are exact and sum to one; a narrower one finds the best with less
 work.
 
-Letters: B = prompts of a batch, T = tokens of the longest, R = kept prefixes of all, V = vocabulary.
+Letters: B = prompts of a batch, T = tokens of the longest, R = kept prefixes, V = vocabulary.
 """
 
 import math
@@ -92,8 +92,9 @@ def _weigh_batch(
             logits = reading.logits(kept)  # (R, V)
             kept = [replace(one, row=row) for row, one in enumerate(kept)]
             shares = [
-                torch.log_softmax(logits[one.row, list(trie.children[one.prefix])].double(), dim=0)
-                .tolist()
+                torch.log_softmax(
+                    logits[one.row, list(trie.children[one.prefix])].double(), dim=0
+                ).tolist()
                 for one in kept
             ]
         longer: list[list[_Kept]] = [[] for _ in prompts]  # by prompt

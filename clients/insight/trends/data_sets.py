@@ -70,8 +70,12 @@ def _read(file: Path) -> dict[str, list[Known]]:
             where = f"{file}, line {number}"
             try:
                 entry = json.loads(line)
-            except ValueError:
-                raise BookError(f"{where}: not JSON.") from None
+            except (ValueError, RecursionError):
+                entry = None
+            if not isinstance(entry, dict):
+                raise BookError(
+                    f"{where}: expected a JSON object, as {{site, history, target, t}}."
+                )
             history = tuple(counts_under(entry, "history", where))
             target = counts_under({"target": [entry.get("target")]}, "target", where)
             window = Window(history=history, at=time_of(text_of(entry, "t", where), where))

@@ -82,7 +82,11 @@ def test_levels_of_equal_counts() -> None:
     assert level_of(5, [5] * 24) == "middle"
     assert level_of(0, [0] * 12 + [9] * 12) == "low"  # in the middle of the lower half
     assert [level_of(x, [1, 2, 3, 4, 5]) for x in (0, 1, 3, 5, 6)] == [
-        "very low", "very low", "middle", "very high", "very high",
+        "very low",
+        "very low",
+        "middle",
+        "very high",
+        "very high",
     ]
 
 
@@ -103,9 +107,7 @@ def test_a_distribution_by_hand() -> None:
 @given(counts, nats)
 def test_the_parts_of_a_forecast_agree(history: list[int], log_p: list[float]) -> None:
     found = of_letters(log_p, history=history)
-    told = forecast_of(
-        found, directions=found.directions(history[-1]), past=history, coverage=0.8
-    )
+    told = forecast_of(found, directions=found.directions(history[-1]), past=history, coverage=0.8)
     assert 0 <= told.low <= told.value <= told.high
     assert math.isclose(sum(told.probabilities.values()), 1.0, abs_tol=1e-9)
     assert all(share >= -1e-9 for share in told.probabilities.values())
