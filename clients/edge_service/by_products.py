@@ -20,8 +20,8 @@ from clients.insight.forecast import Forecast
 from clients.insight.intents.schema import Intent
 from clients.insight.intents.schema_file import schema_of
 from clients.insight.intents.site_intents import SiteIntents
-from clients.insight.trends.encoding import HISTORY
-from clients.insight.trends.forecasting import Forecasting, Window
+from clients.insight.trends.encoding import HISTORY, Window
+from clients.insight.trends.forecasting import Forecasting
 from clients.insight.trends.series import CountSeries, series_of_log
 from fl.adapter import Adapter
 from fl.errors import FederationError, GenerationError, NetGPTError

@@ -13,6 +13,7 @@ from rich.text import Text
 from clients.insight.books import write_task_books
 from clients.insight.tasks.joint import ARMS, Joint, measure_joint
 from clients.insight.tasks.memory import Memory, task_memory
+from clients.insight.tasks.quality import MEASURES
 from clients.study.measure import workers
 from fl import durable
 from fl.markdown_table import table
@@ -21,6 +22,7 @@ from fl.tasks import TASKS
 
 FOLDER = "study-tasks"
 MB = 1024 * 1024
+_MEASURES = [(task, name) for task in TASKS for name in MEASURES[task]]
 
 
 def study_tasks(settings: Settings, console: Console) -> None:
@@ -74,15 +76,24 @@ def markdown(memory: Sequence[Memory], joint: Sequence[Joint]) -> str:
             "",
             table(["base", "way", "weights, MiB", "adapters, MiB", "process grew, MiB"], rows),
             "",
-            "#### One adapter a task, or one for all: held-out NLL, nats per token",
+            "#### One adapter a task, or one for all: held-out records of all sites",
             "",
             table(
-                ["arm", *TASKS],
+                ["arm", *(f"{task}: {name}" for task, name in _MEASURES)],
                 [
-                    [arm, *(_interval([s.nll[arm][task] for s in joint]) for task in TASKS)]
+                    [
+                        arm,
+                        *(
+                            _interval([seed.scores[arm][task][name] for seed in joint])
+                            for task, name in _MEASURES
+                        ),
+                    ]
                     for arm in ARMS
                 ],
             ),
+            "",
+            f"{len(joint)} seed{'s' * (len(joint) > 1)}; ± is half the range over them. NLL: nats "
+            "per token, less is better, as is sMAPE; all others are shares.",
         ]
     )
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from clients.insight.trends.encoding import HISTORY, NEXT
-from clients.insight.trends.forecasting import Window
+from clients.insight.trends.encoding import HISTORY, NEXT, Known, Window
 from clients.insight.trends.trend_book import counts_under, time_of, trend_record
 from clients.prompts.book import Book, text_of
 from clients.prompts.record import PromptRecord
@@ -23,7 +22,6 @@ from fl.site import Site
 
 _STEP = timedelta(hours=1)
 
-Known = tuple[Window, tuple[float, ...]]  # a window, and the counts that came after it
 Hours = dict[datetime, float]
 
 

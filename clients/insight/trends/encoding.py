@@ -39,6 +39,17 @@ class Span:
     high: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What one next count is forecast from."""
+
+    history: tuple[float, ...]  # HISTORY counts
+    at: datetime  # when the step of the last of them begins
+
+
+Known = tuple[Window, tuple[float, ...]]  # a window, and the counts that came after it
+
+
 def prompt_text(history: Sequence[float], at: datetime) -> str:
     """What the model reads of HISTORY counts, the last of them of the step that begins `at`.
 

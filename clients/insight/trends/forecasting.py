@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from clients.edge_model import EdgeModel
@@ -15,21 +14,13 @@ from clients.insight.trends.decoding import (
     mixture,
     of_letters,
 )
-from clients.insight.trends.encoding import HISTORY, LETTERS, prompt_text
+from clients.insight.trends.encoding import HISTORY, LETTERS, Window, prompt_text
 from fl.adapter import Adapter
 from fl.prompt_format import task_prompt
 from fl.tasks import TREND
 
 PATHS = 16  # drawn ways a series may go, of which a forecast further ahead is the mixture
 SEED = 7  # the same series, the same paths
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """What one next count is forecast from."""
-
-    history: tuple[float, ...]  # HISTORY counts
-    at: datetime  # when the step of the last of them begins
 
 
 class Forecasting:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from clients.insight.forecast import Forecast, Level, direction_of, level_of
-from clients.insight.trends.data_sets import Known
+from clients.insight.trends.encoding import Known
 
 
 @dataclass(frozen=True, kw_only=True)

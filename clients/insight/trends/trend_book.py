@@ -13,6 +13,8 @@ from typing import Any
 from clients.insight.trends.encoding import (
     HISTORY,
     NEXT,
+    Known,
+    Window,
     check_counts,
     letters_of,
     prompt_text,
@@ -27,6 +29,11 @@ from fl.tasks import TREND
 
 def read_trend(entry: Mapping[str, Any], where: str, site: Site) -> PromptRecord | None:
     """The record of a line. Raises BookError, which quotes none of its counts."""
+    return read_known(entry, where)[0]
+
+
+def read_known(entry: Mapping[str, Any], where: str) -> tuple[PromptRecord, Known]:
+    """The record of a line, and what it was made of. Raises BookError as read_trend does."""
     history = counts_under(entry, "history", where)
     if len(history) != HISTORY:
         raise BookError(f"{where}: 'history' has {len(history)} counts; it must have {HISTORY}.")
@@ -36,7 +43,9 @@ def read_trend(entry: Mapping[str, Any], where: str, site: Site) -> PromptRecord
         targets = counts_under({"target": [entry.get("target")]}, "target", where)
     if not 1 <= len(targets) <= NEXT:
         raise BookError(f"{where}: 'targets' has {len(targets)} counts; it may have 1 to {NEXT}.")
-    return trend_record(history, targets, time_of(text_of(entry, "t", where), where))
+    at = time_of(text_of(entry, "t", where), where)
+    window = Window(history=tuple(history), at=at)
+    return trend_record(history, targets, at), (window, tuple(targets))
 
 
 def trend_record(history: Sequence[float], targets: Sequence[float], at: datetime) -> PromptRecord:

@@ -13,7 +13,7 @@ import numpy as np
 from clients.insight.acting.auto_regression import AutoRegression
 from clients.insight.forecast import Forecast, direction_of, level_of
 from clients.insight.trends.data_sets import Series
-from clients.insight.trends.forecasting import Window
+from clients.insight.trends.encoding import Window
 
 PERSISTENCE, SEASONAL, MEAN = "persistence", "seasonal-naive", "mean of 3"
 AR, AR_LOG = "AR(24)", "AR(24), log"

@@ -11,8 +11,8 @@ import pytest
 from clients.edge_model import EdgeModel
 from clients.insight.choices import Options
 from clients.insight.trends.decoding import Distribution
-from clients.insight.trends.encoding import LETTERS
-from clients.insight.trends.forecasting import Forecasting, Window
+from clients.insight.trends.encoding import LETTERS, Window
+from clients.insight.trends.forecasting import Forecasting
 from fl.adapter import Adapter
 from fl.prompt_format import completion
 

@@ -7,8 +7,8 @@ import pytest
 
 from clients.insight.forecast import Direction, Forecast, Level
 from clients.insight.trends.certainty import difference
-from clients.insight.trends.data_sets import Known, Series
-from clients.insight.trends.forecasting import Window
+from clients.insight.trends.data_sets import Series
+from clients.insight.trends.encoding import Known, Window
 from clients.insight.trends.scores import directions, hits_of_commonest, score, smape
 from clients.insight.trends.yardsticks import (
     AR,
