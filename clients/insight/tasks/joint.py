@@ -42,18 +42,13 @@ class Joint:
     scores: Mapping[str, Scores]  # by arm
 
 
-def measure_joint(settings: Settings, on_arm: Callable[[str], None]) -> Joint:
-    """All arms, without personal parts: what is compared is what is shared.
+def measure_arm(settings: Settings, arm: str) -> Scores:
+    """An arm at each task, without personal parts: what is compared is what is shared.
 
     Raises BookError where a task's books are not written yet.
     """
     sites = federated_sites(settings)
-    tasks = [read_task(own, sites) for own in alike(settings)]
-    found: dict[str, Scores] = {}
-    for arm in ARMS:
-        on_arm(arm)
-        found[arm] = _ARMS[arm](sites, tasks)
-    return Joint(seed=settings.seed, scores=found)
+    return _ARMS[arm](sites, [read_task(own, sites) for own in alike(settings)])
 
 
 def alike(settings: Settings) -> list[Settings]:
