@@ -20,6 +20,7 @@ from datetime import datetime
 
 HISTORY = 24  # counts in a prompt
 NEXT = 12  # counts to come in a record, at the most
+MOST = 1e15  # that a count can be: floats tell whole numbers apart up to nine times that
 NOTHING = 0.5  # what a count of 0 is taken for in a ratio: half of the least there can be
 
 LETTERS = tuple("abcdfghklmnprstwABCDEFGHIJKLMNOPRSTUVWY")  # from small to large
@@ -87,7 +88,7 @@ def spans(mean: float) -> tuple[Span, ...]:
 
 
 def check_counts(counts: Sequence[float]) -> None:
-    """Raise ValueError for a count that is negative or no finite number."""
+    """Raise ValueError for a count that is negative, too large, or no number."""
     for number, count in enumerate(counts, start=1):
-        if not (math.isfinite(count) and count >= 0):
-            raise ValueError(f"count {number} of {len(counts)} must be a number from 0 up")
+        if not 0 <= count <= MOST:
+            raise ValueError(f"count {number} of {len(counts)} must be a number from 0 to {MOST:g}")

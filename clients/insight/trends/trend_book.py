@@ -7,11 +7,12 @@
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Any
 
 from clients.insight.trends.encoding import (
     HISTORY,
+    MOST,
     NEXT,
     Known,
     Window,
@@ -65,18 +66,21 @@ def counts_under(entry: Mapping[str, Any], key: str, where: str) -> list[float]:
         isinstance(one, int | float) and not isinstance(one, bool) for one in found
     )
     if not isinstance(found, list) or not found or not are_numbers:
-        raise BookError(f"{where}: {key!r} must be given as numbers from 0 up.")
+        raise BookError(f"{where}: {key!r} must be given as numbers from 0 to {MOST:g}.")
     try:
         counts = [float(one) for one in found]
         check_counts(counts)
     except (ValueError, OverflowError):
-        raise BookError(f"{where}: {key!r} must hold finite numbers from 0 up alone.") from None
+        raise BookError(f"{where}: {key!r} must hold numbers from 0 to {MOST:g} alone.") from None
     return counts
 
 
 def time_of(text: str, where: str) -> datetime:
     """A time as ISO 8601 says it. Raises BookError."""
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise BookError(f"{where}: a time must be ISO 8601, as in 2026-03-31T14:00:00.") from None
+    if not MINYEAR < found.year < MAXYEAR:  # a window reaches hours back and ahead
+        raise BookError(f"{where}: a time must be in the years {MINYEAR + 1} to {MAXYEAR - 1}.")
+    return found
