@@ -4,6 +4,7 @@ The loss counts every record; what is written, chosen and forecast counts the fi
 study.heldout_per_site of a site. Records are encoded as their task says, whichever adapter is read.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -20,7 +21,7 @@ from clients.insight.trends.forecasting import Forecasting
 from clients.insight.trends.scores import smapes, told_directions
 from clients.insight.trends.trend_book import read_known
 from clients.learning.evaluation import heldout_nll
-from clients.prompts.book import Book, read_book
+from clients.prompts.book import Book
 from clients.prompts.recall import recall_of
 from clients.prompts.record import PromptRecord
 from fl.adapter import Adapter
@@ -94,25 +95,22 @@ def _labels(record: PromptRecord, schema: Schema) -> tuple[str, Slots]:
 
 
 def _trends(model: EdgeModel, adapter: Adapter, task: Task) -> dict[str, float]:
-    known = [one for book in task.books for one in _windows(task.settings, book.site)]
+    known = [one for book in task.books for one in _windows(task.settings, book)]
     forecasting = Forecasting(model, coverage=task.settings.trend.coverage)
     windows = [window for window, _ in known]
     found = forecasting.next(adapter, windows, past=known[0][0].history)
     return {SMAPE: mean(smapes(known, found)), DIRECTION: mean(told_directions(known, found))}
 
 
-def _windows(settings: Settings, site: Site) -> list[Known]:
-    """What the site's held-out records were made of."""
-    known: list[tuple[PromptRecord, Known]] = []
-
-    def read(entry: Mapping[str, object], where: str, of: Site) -> PromptRecord:
-        record, window = read_known(entry, where)
-        known.append((record, window))
-        return record
-
-    heldout = read_book(book_path(settings, site), site=site, reader=read).heldout
-    asked = heldout[: settings.study.heldout_per_site]
-    return [window for record, window in known if any(record is one for one in asked)]
+def _windows(settings: Settings, book: Book) -> list[Known]:
+    """What the site's held-out records were made of: the book has the counts, a record letters."""
+    file = book_path(settings, book.site)
+    known = {}
+    for line in filter(str.strip, file.read_text(encoding="utf-8").splitlines()):
+        record, window = read_known(json.loads(line), str(file))
+        known[record.short, record.enriched] = window
+    asked = book.heldout[: settings.study.heldout_per_site]
+    return [known[record.short, record.enriched] for record in asked]
 
 
 _OF_TASK = {COMPLETE: _completions, INTENT: _intents, TREND: _trends}
