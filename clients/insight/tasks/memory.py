@@ -11,11 +11,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from psutil import Process
-
 from clients.edge_model import EdgeModel, edge_model, site_spec
 from fl.adapter import AdapterSpec, initial_adapter
 from fl.base_model import BaseModel, base_folder, read_base
+from fl.process_group import resident_bytes
 from fl.prompt_format import task_prompt
 from fl.settings import Settings, with_task
 from fl.tasks import TASKS
@@ -60,7 +59,7 @@ def _take(small: Settings, settings: Settings, name: str, way: str) -> Memory:
     edge_model(small)  # the libraries, and what torch keeps from its first product on
     base = read_base(base_folder(settings, "edge"), settings.learning.target_modules)
     specs = adapter_specs(settings, base)
-    before = Process().memory_info().rss
+    before = resident_bytes()
     count = 1 if way == ONE else len(TASKS)
     models = [EdgeModel(base, site_spec(settings, base)) for _ in range(count)]
     adapters = [initial_adapter(spec, base.layers, seed=i) for i, spec in enumerate(specs.values())]
@@ -73,7 +72,7 @@ def _take(small: Settings, settings: Settings, name: str, way: str) -> Memory:
         way=way,
         weights=sum(model.weight_bytes for model in models),
         adapters=sum(t.nbytes for adapter in adapters for t in adapter.tensors.values()),
-        grown=Process().memory_info().rss - before,
+        grown=resident_bytes() - before,
     )
 
 

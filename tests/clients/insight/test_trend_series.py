@@ -35,7 +35,7 @@ def test_csv_and_json_lines_and_a_book_say_the_same(tmp_path: Path) -> None:
         "t,count\n" + "".join(f"{times(i)},{c}\n" for i, c in reversed(list(enumerate(counts))))
     )
     rows = [{"t": times(i), "count": c} for i, c in enumerate(counts)]
-    windows = [
+    windows: list[dict[str, object]] = [
         {"history": counts[i : i + 24], "targets": counts[i + 24 : i + 27], "t": times(i + 23)}
         for i in range(4)
     ]
