@@ -285,7 +285,7 @@ def trend(
     """Forecast the next counts of a series: value, interval, direction, level, and a picture.
 
     Reads FILE (JSONL or CSV of t and count), else the site's own request log; the site's shelf of
-    task=trend and the edge model. Writes var/NAME-SEED/trend: trend.png, trend.json.
+    task=trend and the edge model. Writes trend.png and trend.json to the site's folder of the task.
     """
     book, rest = _named(arguments, "book")
     words, settings, chosen = _at_site(rest, site)

@@ -238,6 +238,12 @@ def children(pid: int, word: str) -> list[int]:
     return [child.pid for child in psutil.Process(pid).children() if word in child.cmdline()]
 
 
+def resident_bytes() -> int:
+    """How much of this process is in memory now."""
+    found: int = psutil.Process().memory_info().rss
+    return found
+
+
 def marked(mark: str) -> Iterator[psutil.Process]:
     """All processes that inherited a mark, wherever they hang now."""
     for process in psutil.process_iter():

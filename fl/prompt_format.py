@@ -4,7 +4,7 @@ edge:   Card: <place card>\nRequest: <short prompt>\nEnriched:  ->  " <enriched 
 cloud:  Request: <enriched prompt>\nAnswer:                     ->  " <answer>" EOS
 talk:   Request: <first>\nAnswer: <answer>\nRequest: <second>\nAnswer:
 intent: Request: <text>\nIntent:        ->  " <intent>\n<slot>: <value>\n..." EOS
-trend:  <counts>\nNext:                 ->  " <next count>" EOS
+trend:  <counts>\nNext:                 ->  " <letters of the next counts>" EOS
 """
 
 from collections.abc import Mapping, Sequence

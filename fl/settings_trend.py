@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MOST_AHEAD = 48  # steps that are forecast at once
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrendStudySettings:
@@ -26,7 +28,10 @@ def trend_mistakes(its: TrendSettings) -> list[tuple[bool, str]]:
     """(is it well, else what is wrong) of each key."""
     return [
         (0 < its.coverage < 1, f"trend.coverage is above 0 and below 1, found {its.coverage}"),
-        (1 <= its.horizon <= 48, f"trend.horizon is 1 to 48, found {its.horizon}"),
-        (its.step_s > 0, f"trend.step_s must be above 0, found {its.step_s}"),
+        (
+            1 <= its.horizon <= MOST_AHEAD,
+            f"trend.horizon is 1 to {MOST_AHEAD}, found {its.horizon}",
+        ),
+        (its.step_s >= 1, f"trend.step_s must be at least 1, found {its.step_s}"),
         (its.study.timed_forecasts >= 1, "trend.study.timed_forecasts must be at least 1"),
     ]

@@ -3,6 +3,7 @@
 Readings are made on the model's thread, after the prompts that wait and before learning.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as TooLate
 from datetime import UTC, datetime
@@ -23,8 +24,8 @@ from clients.insight.forecast import Forecast
 from clients.insight.intents.schema import Intent
 from clients.insight.intents.schema_file import schema_of
 from clients.insight.intents.site_intents import SiteIntents
-from clients.insight.trends.encoding import HISTORY
-from clients.insight.trends.forecasting import Forecasting, Window
+from clients.insight.trends.encoding import HISTORY, Window
+from clients.insight.trends.forecasting import Forecasting
 from clients.insight.trends.series import CountSeries, series_of_log
 from clients.release_channel import ReleaseChannel
 from fl.adapter import Adapter
@@ -108,14 +109,18 @@ class ByProducts:
         return self._on_model(read)
 
     def _forecasts(self, site_id: str, series: CountSeries, steps: int) -> Sequence[Forecast]:
-        """Step by step, so that prompts which come meanwhile are written in between."""
+        """Step by step, so that prompts which come meanwhile are written in between.
+
+        All steps together have asking.timeout_s.
+        """
+        until = time.monotonic() + self._timeout_s
         if (adapter := self._adapter(TREND)) is None:
             raise FederationError(
                 f"Site {self._site.id} has no release of task=trend yet. "
                 "./run.sh simulate task=trend makes one."
             )
         ahead = self._forecasting.ahead(adapter, series.counts, series.at, step=series.step)
-        return [self._on_model(lambda _: next(ahead)) for _ in range(steps)]
+        return [self._on_model(lambda _: next(ahead), until=until) for _ in range(steps)]
 
     def forecast(self, history: Sequence[float], at: datetime) -> Forecast:
         """A Forecaster: the edge model where it has learned trends and is not too busy."""
@@ -134,11 +139,14 @@ class ByProducts:
         in_use = self.serving[task].now()
         return in_use.adapter if in_use else None
 
-    def _on_model(self, job: Callable[[EdgeModel], Result]) -> Result:
+    def _on_model(
+        self, job: Callable[[EdgeModel], Result], *, until: float | None = None
+    ) -> Result:
         """Raises GenerationError where the model is too busy, and what the job raises."""
+        left = self._timeout_s if until is None else max(0.0, until - time.monotonic())
         future = self._owner.call(job)
         try:
-            return future.result(timeout=self._timeout_s)
+            return future.result(timeout=left)
         except TooLate:
             future.cancel()
             raise GenerationError(

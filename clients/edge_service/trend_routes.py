@@ -10,20 +10,20 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from clients.insight.forecast import Forecast
 from clients.insight.trends.encoding import HISTORY
-from clients.insight.trends.series import CountSeries
+from clients.insight.trends.series import CountSeries, to_objects
 from clients.insight.trends.trend_book import counts_under, time_of
-from clients.insight.trends.verb import to_objects
 from fl.errors import BookError, FederationError
 from fl.openai_api.errors import ApiError
 from fl.openai_api.resources import Resource, ResourceCall
+from fl.settings_trend import MOST_AHEAD
 
 MOST_COUNTS = 2000  # of one call
-MOST_STEPS = 48
 
+Found = TypeVar("Found")
 Body = Mapping[str, object]
 Log = Callable[[str], CountSeries]  # a site's own request log
 Forecasts = Callable[[str, CountSeries, int], Sequence[Forecast]]  # (site's id, series, steps)
@@ -90,26 +90,28 @@ def _series(body: bytes) -> tuple[CountSeries, int]:
             "if need be.",
             param="history",
         )
-    steps = _number(said, "steps", 1, whole=True, most=MOST_STEPS)
+    steps = _number(said, "steps", 1, whole=True, most=MOST_AHEAD)
     step_s = _number(said, "step_s", 3600, whole=False, most=86_400 * 366)
-    try:
-        counts = counts_under(said, "history", "The body")
-        if not isinstance(said["at"], str):
-            raise BookError('The body: "at" must be a text.')
-        at = time_of(said["at"], "The body")
-    except BookError as error:
-        raise ApiError(str(error), param="history") from None
+    counts = _of_book("history", lambda: counts_under(said, "history", "The body"))
     if not HISTORY <= len(counts) <= MOST_COUNTS:
         raise ApiError(
             f"history has {len(counts)} counts; it must have {HISTORY} to {MOST_COUNTS}.",
             param="history",
         )
+    if not isinstance(said["at"], str):
+        raise ApiError("at must be a text, a time as ISO 8601 has it.", param="at")
+    at = _of_book("at", lambda: time_of(said["at"], "The body"))
     series = CountSeries(counts=tuple(counts), at=at, step=timedelta(seconds=step_s))
-    try:
-        series.time(MOST_STEPS)
-    except OverflowError:
-        raise ApiError("The steps ahead must lie before the year 10000.", param="at") from None
+    _of_book("steps", lambda: series.require_ahead(int(steps)))
     return series, int(steps)
+
+
+def _of_book(key: str, read: Callable[[], Found]) -> Found:
+    """What is read of a body as of a book, with the key that is wrong."""
+    try:
+        return read()
+    except BookError as error:
+        raise ApiError(str(error), param=key) from None
 
 
 def _number(

@@ -1,6 +1,6 @@
 """What is expected next of a series of counts."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,7 @@ class Forecast:
     value: float
     low: float  # low to high holds the value with the probability trend.coverage
     high: float
-    direction: Direction  # against the last value: beyond, or within, 15 % of it
+    direction: Direction  # against the value before it: beyond, or within, 15 % of it
     level: Level  # quintile of the series' own past
     probabilities: Mapping[str, float]  # of the three directions
 
@@ -40,8 +40,9 @@ def direction_of(last: float, following: float) -> Direction:
 
 
 def level_of(value: float, past: Sequence[float]) -> Level:
-    """The quintile of the past in which a value is."""
+    """The quintile of the past in which a value is; among equals it is the middle one."""
     if not past:
         return "middle"
     ordered = sorted(past)
-    return LEVELS[min(4, 5 * bisect_left(ordered, value) // len(ordered))]
+    twice = bisect_left(ordered, value) + bisect_right(ordered, value)  # its rank, doubled
+    return LEVELS[min(4, 5 * twice // (2 * len(ordered)))]

@@ -4,7 +4,7 @@ The model may be shared with other sites of the process, so whoever trains or sc
 adapter first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from clients.adapter_shelf import AdapterShelf, open_shelf
 from clients.capability import site_rank
 from clients.edge_model import EdgeModel, edge_model
 from clients.insight.books import read_task_book
-from clients.learning.batching import EncodedRecord, encode
+from clients.learning.batching import EncodedRecord, TokenBatch, encode
 from clients.learning.evaluation import heldout_nll
 from clients.learning.local_training import Pull, Still, TrainingResult, train
 from clients.personal_part import first_part, kind, release_view, seed_of
@@ -23,6 +23,7 @@ from fl.rounds import RoundPlan
 from fl.settings import Settings
 from fl.site import Site
 
+Batches = Callable[[int], Iterator[TokenBatch]]  # seed of a round -> its batches
 Pause = Callable[[int], None]  # called between steps and held-out batches with the steps taken
 
 
@@ -37,6 +38,7 @@ class EdgeSite:
     settings: Settings
     # Somebody else may want the model meanwhile, and leaves the adapter as it was.
     pause: Pause = lambda steps: None
+    batches: Batches | None = None  # what it learns from where that is not its book alone
 
     @property
     def rank(self) -> int:
@@ -90,6 +92,7 @@ def train_here(
     pull: Pull | None = None,
 ) -> TrainingResult:
     learning = edge_site.settings.learning
+    seed = seed_of(plan.seed, edge_site.site.id, plan.round_number)
     return train(
         edge_site.model,
         edge_site.book.train,
@@ -97,13 +100,14 @@ def train_here(
         steps=plan.local_steps,
         batch_tokens=plan.batch_tokens,
         clip_norm=plan.clip_norm,
-        seed=seed_of(plan.seed, edge_site.site.id, plan.round_number),
+        seed=seed,
         max_tokens=learning.max_tokens,
         bfloat16=learning.bfloat16,
         still=still,
         pull=pull,
         optimizer=plan.optimizer,
-        encoded=edge_site.encoded,
+        encoded=edge_site.encoded if edge_site.batches is None else None,
+        batches=edge_site.batches(seed) if edge_site.batches else None,
         dropout=learning.prompt_dropout,
         on_step=lambda step, loss: edge_site.pause(step),
     )

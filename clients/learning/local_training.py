@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -66,13 +66,15 @@ def train(
     pull: Pull | None = None,
     optimizer: str = "adamw",
     encoded: Sequence[EncodedRecord] | None = None,
+    batches: Iterator[TokenBatch] | None = None,
     dropout: float = 0.0,
     on_step: Callable[[int, float], None] | None = None,
 ) -> TrainingResult:
     """Take `steps` steps on the completions of `records`, with a new optimiser: adamw or sgd.
 
     `encoded` are the records as `encode` gives them, where that was done before; `dropout` is a
-    share of their prompts' tokens. `still` are the directions that do not move.
+    share of their prompts' tokens; `batches` are taken instead of theirs. `still` are the
+    directions that do not move.
     `on_step(step, loss)` is told each step's loss in nats per token; it may use the model if it
     leaves the adapter as it was, bit for bit. The same adapter, records and arguments give the same
     bytes (at the same number of threads), whatever happens between the steps and, at the model's
@@ -80,9 +82,10 @@ def train(
     more.
     """
     started = time.perf_counter()
-    if encoded is None:
-        encoded = [encode(model, record, max_tokens=max_tokens) for record in records]
-    batches = token_batches(encoded, batch_tokens=batch_tokens, seed=seed, dropout=dropout)
+    if batches is None:
+        if encoded is None:
+            encoded = [encode(model, record, max_tokens=max_tokens) for record in records]
+        batches = token_batches(encoded, batch_tokens=batch_tokens, seed=seed, dropout=dropout)
     parameters = model.lora_parameters()
     optimiser = _OPTIMIZERS[optimizer](list(parameters.values()), learning_rate)
     rounded = use_bfloat16(bfloat16)

@@ -1,7 +1,9 @@
 """One adapter for all tasks against an adapter a task, federated on the same books.
 
-Every arm sees every task's records for the same number of steps: the joint adapter takes as many as
-the single ones together, and has as many directions as the widest of them, or as all together.
+Every task has the same in every arm: its own batches, as many of them in a round, the same learning
+rate as it falls from round to round, and its held-out records encoded as it says. What differs is
+whether tasks move the same adapter, and of how many directions that is: as many as the widest task
+has, or as all have together.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clients.edge_model import EdgeModel, edge_model
-from clients.insight.books import read_task_book
-from clients.learning.evaluation import heldout_nll
+from clients.insight.tasks.mixing import Part, in_turn
+from clients.insight.tasks.quality import Task, quality, read_task
+from clients.learning.batching import encode
+from clients.learning.edge_site import Batches
 from clients.prompts.book import Book
 from clients.study.methods.laboratory import Lab, scratch
 from fl.adapter import Adapter, initial_adapter
@@ -27,8 +31,7 @@ BASE, SINGLE, JOINT, WIDE = (
 )
 ARMS = (BASE, SINGLE, JOINT, WIDE)
 
-Books = Mapping[str, Sequence[Book]]  # task -> a book for each site
-Nlls = Mapping[str, float]  # task -> nats per completion token, all sites' held-out records
+Scores = Mapping[str, Mapping[str, float]]  # task -> its measures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,93 +39,109 @@ class Joint:
     """One seed: what each arm reaches at each task."""
 
     seed: int
-    nll: Mapping[str, Nlls]  # by arm
+    scores: Mapping[str, Scores]  # by arm
 
 
-def measure_joint(settings: Settings, on_arm: Callable[[str], None]) -> Joint:
-    """All arms, without personal parts: what is compared is what is shared.
+def measure_arm(settings: Settings, arm: str) -> Scores:
+    """An arm at each task, without personal parts: what is compared is what is shared.
 
     Raises BookError where a task's books are not written yet.
     """
-    settings = replace(settings, personal="none", method="fedavg", rounds=settings.insight.rounds)
     sites = federated_sites(settings)
-    books = {
-        task: [read_task_book(with_task(settings, task), site) for site in sites] for task in TASKS
-    }
-    found: dict[str, Nlls] = {}
-    for arm in ARMS:
-        on_arm(arm)
-        found[arm] = _ARMS[arm](settings, sites, books)
-    return Joint(seed=settings.seed, nll=found)
+    return _ARMS[arm](sites, [read_task(own, sites) for own in alike(settings)])
 
 
-def _base(settings: Settings, sites: Sequence[Site], books: Books) -> Nlls:
-    model = edge_model(settings)
-    nothing = initial_adapter(model.spec, model.base.layers, seed=settings.seed)
-    return {task: _nll(model, nothing, books[task], settings) for task in TASKS}
+def alike(settings: Settings) -> list[Settings]:
+    """Each task's settings: its own rank, steps, batches and lengths, but one rate for all.
+
+    It ends as low as any task wants it to.
+    """
+    each = [with_task(settings, task) for task in TASKS]
+    final = min(own.learning.final_rate for own in each)
+    return [
+        replace(
+            own,
+            personal="none",
+            method="fedavg",
+            rounds=settings.insight.rounds,
+            learning=replace(
+                own.learning, learning_rate=settings.learning.learning_rate, final_rate=final
+            ),
+        )
+        for own in each
+    ]
 
 
-def _single(settings: Settings, sites: Sequence[Site], books: Books) -> Nlls:
+def _base(sites: Sequence[Site], tasks: Sequence[Task]) -> Scores:
     found = {}
-    for task in TASKS:
-        own = _of_task(settings, task)
-        model, release = _federated(own, sites, books[task])
-        found[task] = _nll(model, release, books[task], own)
+    for task in tasks:
+        model = edge_model(task.settings)
+        nothing = initial_adapter(model.spec, model.base.layers, seed=task.settings.seed)
+        found[task.settings.task] = quality(model, nothing, task)
     return found
 
 
-def _joint(settings: Settings, sites: Sequence[Site], books: Books, *, wide: bool = False) -> Nlls:
-    steps = sum(_of_task(settings, task).learning.local_steps for task in TASKS)
-    ranks = [_of_task(settings, task).learning.rank for task in TASKS]
-    rank = sum(ranks) if wide else max(ranks)
-    scale = settings.learning.alpha / settings.learning.rank
-    learning = replace(
-        settings.learning,
-        local_steps=steps,
-        rank=rank,
-        alpha=scale * rank,
-        final_rate=min(_of_task(settings, task).learning.final_rate for task in TASKS),
-    )
-    own = replace(settings, learning=learning)
-    mixed = [
-        Book(
-            site=site,
-            train=tuple(record for task in TASKS for record in books[task][i].train),
-            heldout=tuple(record for task in TASKS for record in books[task][i].heldout),
-        )
-        for i, site in enumerate(sites)
-    ]
-    model, release = _federated(own, sites, mixed)
-    return {task: _nll(model, release, books[task], own) for task in TASKS}
+def _single(sites: Sequence[Site], tasks: Sequence[Task]) -> Scores:
+    return {
+        task: score for one in tasks for task, score in _shared(sites, [one], wide=False).items()
+    }
 
 
-_ARMS: Mapping[str, Callable[[Settings, Sequence[Site], Books], Nlls]] = {
+def _shared(sites: Sequence[Site], tasks: Sequence[Task], *, wide: bool) -> Scores:
+    """One adapter of these tasks, federated, at each of them."""
+    ranks = [task.settings.learning.rank for task in tasks]
+    first = tasks[0].settings
+    rank, scale = sum(ranks) if wide else max(ranks), first.learning.alpha / first.learning.rank
+    steps = sum(task.settings.learning.local_steps for task in tasks)
+    learning = replace(first.learning, local_steps=steps, rank=rank, alpha=scale * rank)
+    model, release = _federated(replace(first, learning=learning), sites, tasks)
+    return {task.settings.task: quality(model, release, task) for task in tasks}
+
+
+_ARMS: Mapping[str, Callable[[Sequence[Site], Sequence[Task]], Scores]] = {
     BASE: _base,
     SINGLE: _single,
-    JOINT: _joint,
-    WIDE: lambda settings, sites, books: _joint(settings, sites, books, wide=True),
+    JOINT: lambda sites, tasks: _shared(sites, tasks, wide=False),
+    WIDE: lambda sites, tasks: _shared(sites, tasks, wide=True),
 }
 
 
-def _of_task(settings: Settings, task: str) -> Settings:
-    """The task's own steps and rates, and everything else as it is."""
-    own = with_task(settings, task)
-    return replace(own, personal="none", method="fedavg", rounds=settings.rounds)
-
-
 def _federated(
-    settings: Settings, sites: Sequence[Site], books: Sequence[Book]
+    settings: Settings, sites: Sequence[Site], tasks: Sequence[Task]
 ) -> tuple[EdgeModel, Adapter]:
     model = edge_model(settings)
     ranked = [replace(site, rank=settings.learning.rank) for site in sites]
+    books = [_together(site, [task.books[i] for task in tasks]) for i, site in enumerate(sites)]
     with scratch() as folder:
-        lab = Lab(settings, ranked, books, model, Path(folder))
+        lab = Lab(settings, ranked, books, model, Path(folder), measure_error=False)
+        lab.edge_sites = [
+            replace(edge_site, batches=_batches(model, i, tasks))
+            for i, edge_site in enumerate(lab.edge_sites)
+        ]
         for number in range(1, settings.rounds + 1):
             lab.play_round(number)
     return model, lab.release.shared
 
 
-def _nll(model: EdgeModel, adapter: Adapter, books: Sequence[Book], settings: Settings) -> float:
-    model.set_adapter(adapter)
-    parts = [heldout_nll(model, book.heldout, settings.learning) for book in books]
-    return sum(part.nats for part in parts) / sum(part.tokens for part in parts)
+def _together(site: Site, books: Sequence[Book]) -> Book:
+    """What weighs a site's update: all its records. It learns from `_batches`."""
+    return Book(
+        site=site,
+        train=tuple(record for book in books for record in book.train),
+        heldout=books[0].heldout,
+    )
+
+
+def _batches(model: EdgeModel, site: int, tasks: Sequence[Task]) -> Batches:
+    parts = []
+    for task in tasks:
+        its = task.settings.learning
+        records = task.books[site].train
+        parts.append(
+            Part(
+                records=[encode(model, one, max_tokens=its.max_tokens) for one in records],
+                steps=its.local_steps,
+                batch_tokens=its.batch_tokens,
+            )
+        )
+    return lambda seed: in_turn(parts, seed=seed)

@@ -12,10 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from clients.edge_model import EdgeModel, edge_model, site_spec
-from fl.adapter import initial_adapter
-from fl.base_model import base_folder, read_base
+from fl.adapter import AdapterSpec, initial_adapter
+from fl.base_model import BaseModel, base_folder, read_base
+from fl.process_group import resident_bytes
 from fl.prompt_format import task_prompt
-from fl.settings import Settings
+from fl.settings import Settings, with_task
 from fl.tasks import TASKS
 
 ONE, EACH = "one base, 3 adapters", "3 models"
@@ -54,15 +55,14 @@ def _both(small: Settings, settings: Settings, name: str) -> list[Memory]:
 
 
 def _take(small: Settings, settings: Settings, name: str, way: str) -> Memory:
-    """In the process. An adapter is of the shared and the personal part's rank together."""
+    """In the process."""
     edge_model(small)  # the libraries, and what torch keeps from its first product on
     base = read_base(base_folder(settings, "edge"), settings.learning.target_modules)
-    spec = site_spec(settings, base)
-    rank = spec.rank + settings.learning.personal_rank
-    joined = replace(spec, rank=rank, alpha=spec.scale * rank)
+    specs = adapter_specs(settings, base)
     before = resident_bytes()
-    models = [EdgeModel(base, spec) for _ in range(1 if way == ONE else len(TASKS))]
-    adapters = [initial_adapter(joined, base.layers, seed=i) for i in range(len(TASKS))]
+    count = 1 if way == ONE else len(TASKS)
+    models = [EdgeModel(base, site_spec(settings, base)) for _ in range(count)]
+    adapters = [initial_adapter(spec, base.layers, seed=i) for i, spec in enumerate(specs.values())]
     for i, task in enumerate(TASKS):
         writer = models[i % len(models)].writer
         line = writer.line(task_prompt(task, "", "ready"), adapters[i], max_new_tokens=1)
@@ -76,14 +76,15 @@ def _take(small: Settings, settings: Settings, name: str, way: str) -> Memory:
     )
 
 
-def resident_bytes() -> int:
-    """Bytes of this process that are in memory now (Linux; 0 elsewhere)."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return 0
+def adapter_specs(settings: Settings, base: BaseModel) -> dict[str, AdapterSpec]:
+    """What a site serves each task with: the task's shared and personal part as one."""
+    specs = {}
+    for task in TASKS:
+        own = with_task(settings, task)
+        spec = site_spec(own, base)
+        rank = spec.rank + (own.learning.personal_rank if own.personal != "none" else 0)
+        specs[task] = replace(spec, rank=rank, alpha=spec.scale * rank)
+    return specs
 
 
 def write_gpt2_shape(folder: Path, like: Path) -> None:

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from clients.insight.books import write_task_books
-from clients.insight.tasks.joint import ARMS, Joint, measure_joint
+from clients.insight.tasks.joint import ARMS, Joint, Scores, measure_arm
 from clients.insight.tasks.memory import Memory, task_memory
+from clients.insight.tasks.quality import MEASURES
 from clients.study.measure import workers
 from fl import durable
 from fl.markdown_table import table
@@ -21,6 +22,7 @@ from fl.tasks import TASKS
 
 FOLDER = "study-tasks"
 MB = 1024 * 1024
+_MEASURES = [(task, name) for task in TASKS for name in MEASURES[task]]
 
 
 def study_tasks(settings: Settings, console: Console) -> None:
@@ -36,13 +38,20 @@ def study_tasks(settings: Settings, console: Console) -> None:
         Progress(*columns, TimeElapsedColumn(), console=console) as progress,
         workers(settings.workers) as pool,
     ):
-        bar = progress.add_task("memory, then every seed", total=1 + len(seeds))
+        total = 1 + len(seeds) * len(ARMS)
+        bar = progress.add_task("memory, then every arm of every seed", total=total)
         memory = task_memory(settings, gpt2_shape=settings.insight.gpt2_shape)
         progress.advance(bar)
-        jobs = [pool.submit(_measure, replace(settings, seed=seed)) for seed in seeds]
-        for _ in as_completed(jobs):
+        jobs = {
+            (seed, arm): pool.submit(_measure, replace(settings, seed=seed), arm)
+            for seed in seeds
+            for arm in ARMS
+        }
+        for _ in as_completed(jobs.values()):
             progress.advance(bar)
-        joint = [job.result() for job in jobs]
+    joint = [
+        Joint(seed=seed, scores={arm: jobs[seed, arm].result() for arm in ARMS}) for seed in seeds
+    ]
     out, text = settings.run_dir / FOLDER, markdown(memory, joint)
     raw = {"memory": [asdict(one) for one in memory], "joint": [asdict(one) for one in joint]}
     durable.publish(out / "study-tasks.json", (json.dumps(raw, indent=1) + "\n").encode())
@@ -51,9 +60,9 @@ def study_tasks(settings: Settings, console: Console) -> None:
     console.print(f"  {out / 'study-tasks.md'}", soft_wrap=True, highlight=False)
 
 
-def _measure(settings: Settings) -> Joint:
+def _measure(settings: Settings, arm: str) -> Scores:
     """In a worker process with a thread of its own."""
-    return measure_joint(replace(settings, threads=1), lambda arm: None)
+    return measure_arm(replace(settings, threads=1), arm)
 
 
 def markdown(memory: Sequence[Memory], joint: Sequence[Joint]) -> str:
@@ -74,15 +83,24 @@ def markdown(memory: Sequence[Memory], joint: Sequence[Joint]) -> str:
             "",
             table(["base", "way", "weights, MiB", "adapters, MiB", "process grew, MiB"], rows),
             "",
-            "#### One adapter a task, or one for all: held-out NLL, nats per token",
+            "#### One adapter a task, or one for all: held-out records of all sites",
             "",
             table(
-                ["arm", *TASKS],
+                ["arm", *(f"{task}: {name}" for task, name in _MEASURES)],
                 [
-                    [arm, *(_interval([s.nll[arm][task] for s in joint]) for task in TASKS)]
+                    [
+                        arm,
+                        *(
+                            _interval([seed.scores[arm][task][name] for seed in joint])
+                            for task, name in _MEASURES
+                        ),
+                    ]
                     for arm in ARMS
                 ],
             ),
+            "",
+            f"{len(joint)} seed{'s' * (len(joint) > 1)}; ± is half the range over them. NLL: nats "
+            "per token, less is better, as is sMAPE; all others are shares.",
         ]
     )
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from clients.insight.trends.encoding import HISTORY, NEXT
-from clients.insight.trends.forecasting import Window
+from clients.insight.trends.encoding import HISTORY, NEXT, Known, Window
 from clients.insight.trends.trend_book import counts_under, time_of, trend_record
 from clients.prompts.book import Book, text_of
 from clients.prompts.record import PromptRecord
@@ -23,7 +22,6 @@ from fl.site import Site
 
 _STEP = timedelta(hours=1)
 
-Known = tuple[Window, tuple[float, ...]]  # a window, and the counts that came after it
 Hours = dict[datetime, float]
 
 
@@ -70,8 +68,12 @@ def _read(file: Path) -> dict[str, list[Known]]:
             where = f"{file}, line {number}"
             try:
                 entry = json.loads(line)
-            except ValueError:
-                raise BookError(f"{where}: not JSON.") from None
+            except (ValueError, RecursionError):
+                entry = None
+            if not isinstance(entry, dict):
+                raise BookError(
+                    f"{where}: expected a JSON object, as {{site, history, target, t}}."
+                )
             history = tuple(counts_under(entry, "history", where))
             target = counts_under({"target": [entry.get("target")]}, "target", where)
             window = Window(history=history, at=time_of(text_of(entry, "t", where), where))

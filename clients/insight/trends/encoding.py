@@ -20,6 +20,7 @@ from datetime import datetime
 
 HISTORY = 24  # counts in a prompt
 NEXT = 12  # counts to come in a record, at the most
+MOST = 1e15  # that a count can be: floats tell whole numbers apart up to nine times that
 NOTHING = 0.5  # what a count of 0 is taken for in a ratio: half of the least there can be
 
 LETTERS = tuple("abcdfghklmnprstwABCDEFGHIJKLMNOPRSTUVWY")  # from small to large
@@ -37,6 +38,17 @@ class Span:
 
     low: float
     high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What one next count is forecast from."""
+
+    history: tuple[float, ...]  # HISTORY counts
+    at: datetime  # when the step of the last of them begins
+
+
+Known = tuple[Window, tuple[float, ...]]  # a window, and the counts that came after it
 
 
 def prompt_text(history: Sequence[float], at: datetime) -> str:
@@ -69,14 +81,14 @@ def letters_of(counts: Sequence[float], *, mean: float) -> str:
 
 
 def spans(mean: float) -> tuple[Span, ...]:
-    """What each of LETTERS stands for; the outermost end a factor of e further out."""
+    """What each of LETTERS stands for: the first from 0, the last up to e times its least."""
     inner = [mean * math.exp(edge) for edge in EDGES]
-    lows, highs = [inner[0] / math.e, *inner], [*inner, inner[-1] * math.e]
+    lows, highs = [0.0, *inner], [*inner, inner[-1] * math.e]
     return tuple(Span(low=low, high=high) for low, high in zip(lows, highs, strict=True))
 
 
 def check_counts(counts: Sequence[float]) -> None:
-    """Raise ValueError for a count that is negative or no finite number."""
+    """Raise ValueError for a count that is negative, too large, or no number."""
     for number, count in enumerate(counts, start=1):
-        if not (math.isfinite(count) and count >= 0):
-            raise ValueError(f"count {number} of {len(counts)} must be a number from 0 up")
+        if not 0 <= count <= MOST:
+            raise ValueError(f"count {number} of {len(counts)} must be a number from 0 to {MOST:g}")

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from clients.edge_model import EdgeModel
@@ -11,24 +10,17 @@ from clients.insight.forecast import Forecast
 from clients.insight.trends.decoding import (
     Distribution,
     forecast_of,
+    mean_directions,
     mixture,
     of_letters,
 )
-from clients.insight.trends.encoding import HISTORY, LETTERS, prompt_text, scale_of
+from clients.insight.trends.encoding import HISTORY, LETTERS, Window, prompt_text
 from fl.adapter import Adapter
 from fl.prompt_format import task_prompt
 from fl.tasks import TREND
 
 PATHS = 16  # drawn ways a series may go, of which a forecast further ahead is the mixture
 SEED = 7  # the same series, the same paths
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """What one next count is forecast from."""
-
-    history: tuple[float, ...]  # HISTORY counts
-    at: datetime  # when the step of the last of them begins
 
 
 class Forecasting:
@@ -44,7 +36,7 @@ class Forecasting:
         prompts = [task_prompt(TREND, "", prompt_text(w.history, w.at)) for w in windows]
         weighed = self._writer.weigh(prompts, adapter, self._letters, width=len(LETTERS))
         return [
-            of_letters([nats for _, nats in sorted(found)], mean=scale_of(window.history))
+            of_letters([nats for _, nats in sorted(found)], history=window.history)
             for found, window in zip(weighed, windows, strict=True)
         ]
 
@@ -53,7 +45,12 @@ class Forecasting:
     ) -> list[Forecast]:
         """The next count after each window of one series; `past` says what its levels are."""
         return [
-            forecast_of(found, last=window.history[-1], past=past, coverage=self._coverage)
+            forecast_of(
+                found,
+                directions=found.directions(window.history[-1]),
+                past=past,
+                coverage=self._coverage,
+            )
             for found, window in zip(self.distributions(adapter, windows), windows, strict=True)
         ]
 
@@ -63,19 +60,26 @@ class Forecasting:
         """The next counts of a series, one by one and without end; its last is of the step `at`.
 
         The first is exact; those after it are mixtures over PATHS drawn continuations, so that
-        intervals widen with what is not known yet. Raises ValueError for less than HISTORY counts.
+        intervals widen with what is not known yet. The direction of a step is told against the
+        step before it on the same path, not against the median of all. Raises ValueError for less
+        than HISTORY counts.
         """
         if len(counts) < HISTORY:
             raise ValueError(f"expected {HISTORY} counts or more, found {len(counts)}")
-        rng, last = random.Random(SEED), float(counts[-1])
+        rng = random.Random(SEED)
         paths = [list(counts[-HISTORY:])]
         while True:
             found = self.distributions(
                 adapter, [Window(history=tuple(path[-HISTORY:]), at=at) for path in paths]
             )
-            forecast = forecast_of(mixture(found), last=last, past=counts, coverage=self._coverage)
-            yield forecast
-            last, at = forecast.value, at + step
+            lasts = [path[-1] for path in paths]
+            yield forecast_of(
+                mixture(found),
+                directions=mean_directions(list(zip(found, lasts, strict=True))),
+                past=counts,
+                coverage=self._coverage,
+            )
+            at += step
             if len(paths) == 1:
                 paths, found = paths * PATHS, found * PATHS
             # Shares spread evenly, in another order each time: less noise than independent draws.

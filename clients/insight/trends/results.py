@@ -1,8 +1,9 @@
 """What the study of trends found."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from clients.insight.trends.certainty import Difference
 from clients.insight.trends.scores import Score
 from clients.insight.trends.yardsticks import PERSISTENCE, YARDSTICKS
 
@@ -19,7 +20,11 @@ class SeriesResult:
     train: int
     heldout: int
     commonest: float  # share of the direction that held-out windows have most often
+    commonest_level: float  # the same of levels
     scores: Mapping[str, Score]
+    over_persistence: Mapping[str, Difference]  # of a LEARNED arm's sMAPE and persistence's
+    over_regression: Mapping[str, Difference]  # the same and AR(24)'s on logarithms
+    over_commonest: Mapping[str, Difference]  # of its share of directions told and `commonest`
 
     def beats_persistence(self, arm: str) -> bool:
         """On sMAPE."""
@@ -28,6 +33,10 @@ class SeriesResult:
     def beats_commonest(self, arm: str) -> bool:
         """On direction, against a guess that knows which direction is the commonest."""
         return self.scores[arm].direction > self.commonest
+
+    def best_yardstick(self, measure: Callable[[Score], float]) -> float:
+        """The largest of a measure, chosen in hindsight among YARDSTICKS."""
+        return max(measure(self.scores[name]) for name in YARDSTICKS)
 
 
 @dataclass(frozen=True, kw_only=True)

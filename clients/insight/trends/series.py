@@ -1,19 +1,21 @@
 """Any series of counts: from a file, or from the site's own request log.
 
 A file is CSV with the columns t and count, JSON lines of {t, count}, or a book of trends, whose
-windows are put beside each other. `t` is when a step begins, ISO 8601. The step is the smallest
-difference of two times; what stands before the last gap is left out, and said to be.
+windows are put beside each other. `t` is when a step begins, ISO 8601. The step is the commonest
+difference of two times; what stands before the last other one is left out, and said to be.
 """
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from clients.insight.forecast import Forecast
 from clients.insight.trends.encoding import HISTORY
 from clients.insight.trends.trend_book import counts_under, time_of
 from clients.ledger.journal import entries, ledger_file
@@ -23,7 +25,7 @@ from fl.settings import Settings
 from fl.site import Site
 
 HOUR = timedelta(hours=1)
-MOST_STEPS = 24 * 7 * 8  # of a request log, the last ones: eight weeks of hours
+LOG_STEPS = 24 * 7 * 8  # of a request log, the last ones: eight weeks of hours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,30 @@ class CountSeries:
         """When step `number` begins; 0 is the last one, 1 the one after it, -1 the one before."""
         return self.at + number * self.step
 
+    def require_ahead(self, steps: int) -> None:
+        """Raise BookError where so many steps ahead are beyond what a calendar has."""
+        if steps * self.step > datetime(MAXYEAR, 1, 1) - self.at.replace(tzinfo=None):
+            raise BookError(
+                f"{steps} steps of {self.step} after the last count would lead beyond the year "
+                f"{MAXYEAR - 1}. Ask for fewer, or correct the times."
+            )
+
+
+def to_objects(series: CountSeries, forecasts: Sequence[Forecast]) -> list[dict[str, object]]:
+    """The forecasts of what follows a series, as JSON has them, in files and over HTTP."""
+    return [
+        {
+            "at": series.time(number).isoformat(),
+            "value": one.value,
+            "low": one.low,
+            "high": one.high,
+            "direction": one.direction,
+            "level": one.level,
+            "probabilities": {name: round(share, 4) for name, share in one.probabilities.items()},
+        }
+        for number, one in enumerate(forecasts, start=1)
+    ]
+
 
 def series_of_file(file: Path) -> CountSeries:
     """Read it. Raises BookError, which says what is wrong where."""
@@ -53,7 +79,11 @@ def series_of_file(file: Path) -> CountSeries:
         if found and (at.tzinfo is None) != (next(iter(found)).tzinfo is None):
             raise BookError(f"{where}: some times have a time zone and others have none.")
         if found.setdefault(at, count) != count:
-            raise BookError(f"{where}: a time that stood before with another count.")
+            raise BookError(
+                f"{where}: a time that stood before with another count. If clocks were put back "
+                "then, give times with their zone, as in 2026-10-25T02:00:00+01:00; else add the "
+                "counts up."
+            )
     return _last_stretch(found, str(file))
 
 
@@ -66,7 +96,7 @@ def series_of_log(settings: Settings, site: Site, *, now: datetime) -> CountSeri
     ended = int(now.timestamp() // step_s)  # number of the running step
     numbers = [int(entry.at // step_s) for entry in entries(ledger_file(settings, site.id))]
     past = [number for number in numbers if number < ended]
-    steps = min(ended - min(past), MOST_STEPS) if past else 0
+    steps = min(ended - min(past), LOG_STEPS) if past else 0
     if steps < HISTORY:
         raise BookError(
             f"Site {site.id} has a request log of {steps} whole steps of {step_s:g} s; a forecast "
@@ -85,12 +115,18 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, datetime, float]]:
         try:
             rows = csv.DictReader(text)
             if not {"t", "count"} <= set(rows.fieldnames or ()):
-                raise BookError(f"{file}, line 1: expected a header with the columns t and count.")
+                names = [name for name in rows.fieldnames or () if name.isidentifier()]
+                raise BookError(  # what is no name may be a count
+                    f"{file}, line 1: expected a header with the columns t and count, separated "
+                    f"by commas; found{': ' if names else ' '}{', '.join(names) or 'no names'}."
+                )
             for row in rows:
                 where = f"{file}, line {rows.line_num}"
+                if row["t"] is None or row["count"] is None:
+                    raise BookError(f"{where}: fewer columns than the header has.")
                 try:
-                    number: object = float(row["count"])
-                except (TypeError, ValueError):
+                    number: float | None = float(row["count"])
+                except ValueError:
                     number = None
                 (count,) = counts_under({"count": [number]}, "count", where)
                 yield where, time_of(row["t"], where), count
@@ -99,17 +135,24 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, datetime, float]]:
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, datetime, float]]:
+    site: object = None
     with open(file, "rb") as lines:
         for number, raw in enumerate(iter(lambda: lines.readline(LONGEST_LINE), b""), start=1):
             where = f"{file}, line {number}"
             if not raw.strip():
                 continue
             try:
-                entry = json.loads(raw.decode("utf-8"))
+                entry = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
             except (ValueError, RecursionError):
                 entry = None
             if not isinstance(entry, dict):
                 raise BookError(f"{where}: expected a JSON object, as {{t, count}}.")
+            if number > 1 and entry.get("site") != site:
+                raise BookError(
+                    f"{where}: another `site` than the line before has, so these are several "
+                    f'series. Give one: grep \'"site": "NAME"\' {file.name} > one.jsonl'
+                )
+            site = entry.get("site")
             yield from _counts_of(entry, where)
 
 
@@ -133,16 +176,17 @@ def _counts_of(entry: Mapping[str, Any], where: str) -> Iterator[tuple[str, date
 
 def _last_stretch(found: Mapping[datetime, float], file: str) -> CountSeries:
     times = sorted(found)
-    step = min((b - a for a, b in pairwise(times)), default=HOUR)
-    begin = max(
-        (i for i, (a, b) in enumerate(pairwise(times), start=1) if b - a != step), default=0
-    )
+    apart = [b - a for a, b in pairwise(times)]
+    often = Counter(apart)
+    step = min(often, key=lambda one: (-often[one], one), default=HOUR)
+    begin = max((i for i, one in enumerate(apart, start=1) if one != step), default=0)
     stretch = times[begin:]
     if len(stretch) < HISTORY:
-        gap = f", the last gap being before {stretch[0]}" if begin else ""
+        last = f" The time before {stretch[0].isoformat()} is {apart[begin - 1]} earlier."
         raise BookError(
-            f"{file}: {len(stretch)} counts without a gap, {step} apart{gap}; a forecast needs "
-            f"{HISTORY}. Fill the gaps (0 where there was nothing) or give more."
+            f"{file}: {len(stretch)} counts follow each other {step} apart; a forecast needs "
+            f"{HISTORY}.{last if begin else ''} Fill gaps (0 where there was nothing), leave out "
+            "times between two steps, or give more."
         )
     return CountSeries(
         counts=tuple(found[at] for at in stretch), at=stretch[-1], step=step, left_out=begin

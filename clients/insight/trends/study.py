@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,6 +18,7 @@ from rich.text import Text
 
 from clients.edge_model import EdgeModel, edge_model
 from clients.insight.forecast import Forecast
+from clients.insight.trends.certainty import difference
 from clients.insight.trends.data_sets import Series, read_series
 from clients.insight.trends.forecasting import Forecasting
 from clients.insight.trends.results import (
@@ -28,10 +29,17 @@ from clients.insight.trends.results import (
     SeriesResult,
     TrendStudy,
 )
-from clients.insight.trends.scores import commonest_direction, score
+from clients.insight.trends.scores import (
+    directions,
+    hits_of_commonest,
+    levels,
+    score,
+    smapes,
+    told_directions,
+)
 from clients.insight.trends.study_figure import picture
 from clients.insight.trends.study_tables import markdown
-from clients.insight.trends.yardsticks import YARDSTICKS, yardstick
+from clients.insight.trends.yardsticks import AR_LOG, PERSISTENCE, YARDSTICKS, yardstick
 from clients.prompts.book import Book
 from clients.study.methods.laboratory import Lab, scratch
 from fl import durable
@@ -95,22 +103,43 @@ def _measure(
             ended = time.perf_counter()
             seconds[arm] = ended - began
             progress.update(bar, completed=settings.rounds + 1)
+            console.print(
+                f"  {arm}: {seconds[arm]:.0f} s, mean sMAPE {_mean_smape(series, told[arm]):.3f}",
+                highlight=False,
+            )
     heldout = sum(len(one.heldout) for one in series)
     return TrendStudy(
         series=tuple(
-            SeriesResult(
-                name=one.name,
-                train=len(one.train),
-                heldout=len(one.heldout),
-                commonest=commonest_direction(one.heldout),
-                scores={arm: score(one.heldout, told[arm][i]) for arm in told},
-            )
-            for i, one in enumerate(series)
+            result(one, {arm: told[arm][i] for arm in told}) for i, one in enumerate(series)
         ),
         seconds=seconds,
         one_ms=_one_ms(forecasting, adapter, series[0], settings.trend.study.timed_forecasts),
         batch_ms=(ended - judged) * 1000 / heldout,
     )
+
+
+def result(one: Series, told: Mapping[str, Sequence[Forecast]]) -> SeriesResult:
+    """Every arm's forecasts of a series, judged."""
+    known = one.heldout
+    naive, regression = (smapes(known, told[name]) for name in (PERSISTENCE, AR_LOG))
+    guess = hits_of_commonest(directions(known))
+    return SeriesResult(
+        name=one.name,
+        train=len(one.train),
+        heldout=len(known),
+        commonest=mean(guess),
+        commonest_level=mean(hits_of_commonest(levels(known, one.counts))),
+        scores={arm: score(known, found, one.counts) for arm, found in told.items()},
+        over_persistence={arm: difference(smapes(known, told[arm]), naive) for arm in LEARNED},
+        over_regression={arm: difference(smapes(known, told[arm]), regression) for arm in LEARNED},
+        over_commonest={
+            arm: difference(told_directions(known, told[arm]), guess) for arm in LEARNED
+        },
+    )
+
+
+def _mean_smape(series: Sequence[Series], told: Sequence[Sequence[Forecast]]) -> float:
+    return mean(mean(smapes(one.heldout, found)) for one, found in zip(series, told, strict=True))
 
 
 def _base(

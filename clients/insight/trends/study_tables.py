@@ -1,7 +1,9 @@
 """The study of trends as Markdown: every series, losses as plainly as wins."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+from clients.insight.trends.certainty import SURE, Difference
+from clients.insight.trends.plainly import limits, said
 from clients.insight.trends.results import (
     ARMS,
     CENTRAL,
@@ -10,11 +12,12 @@ from clients.insight.trends.results import (
     SeriesResult,
     TrendStudy,
 )
-from clients.insight.trends.yardsticks import AR, PERSISTENCE, YARDSTICKS
+from clients.insight.trends.yardsticks import AR_LOG, PERSISTENCE
 from fl.markdown_table import table
 from fl.settings import Settings
 
 _JUDGED = (CENTRAL, FEDERATED)
+_THAN = (f"{PERSISTENCE}, sMAPE", f"{AR_LOG}, sMAPE", "commonest, direction, points")
 
 
 def markdown(found: TrendStudy, settings: Settings) -> str:
@@ -31,7 +34,8 @@ def markdown(found: TrendStudy, settings: Settings) -> str:
         f"{settings.federation.server_optimizer} at the server); the centralised has all series "
         f"at one site, and batches as large as all sites' together; seed {settings.seed}. "
         f"A forecast takes {found.one_ms:.0f} ms alone, {found.batch_ms:.0f} ms in a batch "
-        f"({settings.threads} threads). Training and forecasts: {seconds}.",
+        f"({settings.threads} thread{'s' * (settings.threads > 1)}). Training and forecasts: "
+        f"{seconds}.",
         "## sMAPE (0 to 2, less is better); * = worse than persistence",
         _table(found, lambda one, arm: f"{one.scores[arm].smape:.3f}{_mark(one, arm)}", "smape"),
         "## Direction told, %; * = no better than the commonest direction",
@@ -44,35 +48,26 @@ def markdown(found: TrendStudy, settings: Settings) -> str:
         ),
         f"## Coverage of the {coverage:.0%} interval, % / its width as a share of the mean count",
         table(["series", *ARMS], [[one.name, *_intervals(one)] for one in found.series]),
+        "## Level told (fifth of the training hours), %; * = no better than the commonest level",
+        table(
+            ["series", "commonest", *ARMS],
+            [[one.name, _share(one.commonest_level), *_levels(one)] for one in found.series],
+        ),
+        f"## How sure: difference and its {SURE:.0%} interval over held-out windows",
+        table(
+            ["series", "windows", *(f"{arm} - {than}" for arm in _JUDGED for than in _THAN)],
+            [[one.name, str(one.heldout), *_sure(one)] for one in found.series],
+        ),
         "## Said plainly",
-        "\n".join(f"- {line}" for arm in _JUDGED for line in said(found.series, arm)),
+        "\n".join(
+            f"- {line}"
+            for line in [
+                *(line for arm in _JUDGED for line in said(found.series, arm, coverage=coverage)),
+                *limits(found.series, seed=settings.seed),
+            ]
+        ),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def said(series: Sequence[SeriesResult], arm: str) -> list[str]:
-    """What an arm wins and where it loses."""
-    better = [one for one in series if one.beats_persistence(arm)]
-    told = [one for one in series if one.beats_commonest(arm)]
-    over = [one for one in series if one.scores[arm].smape < one.scores[AR].smape]
-    best = [
-        one
-        for one in series
-        if one.scores[arm].smape < min(one.scores[name].smape for name in YARDSTICKS)
-    ]
-    n = len(series)
-    return [
-        f"{arm}, sMAPE: better than {PERSISTENCE} in {len(better)} of {n} series"
-        f"{_lost(series, better)}, than {AR} in {len(over)}{_lost(series, over)}, than the best "
-        f"yardstick of each series in {len(best)}{_lost(series, best)}.",
-        f"{arm}, direction: better than the commonest one in {len(told)} of {n} series"
-        f"{_lost(series, told)}.",
-    ]
-
-
-def _lost(series: Sequence[SeriesResult], won: Sequence[SeriesResult]) -> str:
-    rest = [one.name for one in series if one not in won]
-    return f" (not {', '.join(rest)})" if rest else ""
 
 
 def _table(found: TrendStudy, cell: Callable[[SeriesResult, str], str], measure: str) -> str:
@@ -95,6 +90,31 @@ def _directions(one: SeriesResult) -> list[str]:
         + (" *" if arm in LEARNED and not one.beats_commonest(arm) else "")
         for arm in ARMS
     ]
+
+
+def _levels(one: SeriesResult) -> list[str]:
+    return [
+        _share(one.scores[arm].level)
+        + (" *" if arm in LEARNED and one.scores[arm].level <= one.commonest_level else "")
+        for arm in ARMS
+    ]
+
+
+def _sure(one: SeriesResult) -> list[str]:
+    return [
+        cell
+        for arm in _JUDGED
+        for cell in (
+            _interval(one.over_persistence[arm], 1, 3),
+            _interval(one.over_regression[arm], 1, 3),
+            _interval(one.over_commonest[arm], 100, 1),
+        )
+    ]
+
+
+def _interval(of: Difference, times: float, digits: int) -> str:
+    mean, low, high = (f"{times * value:+.{digits}f}" for value in (of.mean, of.low, of.high))
+    return f"{mean} ({low} to {high})"
 
 
 def _intervals(one: SeriesResult) -> list[str]:

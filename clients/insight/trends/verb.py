@@ -13,16 +13,14 @@ from rich.table import Table
 from clients.edge_model import edge_model
 from clients.edge_service.serving import Serving
 from clients.insight.forecast import Forecast
-from clients.insight.trends.figures import picture
 from clients.insight.trends.forecasting import Forecasting
-from clients.insight.trends.series import CountSeries, series_of_file, series_of_log
+from clients.insight.trends.series import CountSeries, series_of_file, series_of_log, to_objects
 from fl import durable
 from fl.errors import FederationError
 from fl.settings import Settings, with_task
 from fl.site import Site
+from fl.site_list import task_folder
 from fl.tasks import TREND
-
-FOLDER = "trend"
 
 
 def forecast_and_show(settings: Settings, site: Site, *, book: str, console: Console) -> None:
@@ -35,34 +33,21 @@ def forecast_and_show(settings: Settings, site: Site, *, book: str, console: Con
         series = series_of_file(Path(book).expanduser())
     else:
         series = series_of_log(own, site, now=datetime.now(UTC))
+    series.require_ahead(own.trend.horizon)
     forecasts = _forecasts(own, site, series, console)
     source = Path(book).name if book else f"requests at {site.id}"
     if series.left_out:
         console.print(f"  {series.left_out} counts before a gap are left out", highlight=False)
     console.print(_table(series, forecasts, coverage=own.trend.coverage))
-    folder = own.run_dir / FOLDER
+    from clients.insight.trends.figures import picture  # matplotlib, when all else went well
+
+    folder = task_folder(own, site.id)
     document = {"source": source, "site": site.id, "data": to_objects(series, forecasts)}
     durable.publish(folder / "trend.json", (json.dumps(document, indent=1) + "\n").encode())
     durable.publish(
         folder / "trend.png", picture(series, forecasts, title=source, coverage=own.trend.coverage)
     )
     console.print(f"  {folder / 'trend.png'}", highlight=False, soft_wrap=True)
-
-
-def to_objects(series: CountSeries, forecasts: Sequence[Forecast]) -> list[dict[str, object]]:
-    """As JSON has them, here and over HTTP."""
-    return [
-        {
-            "at": series.time(number).isoformat(),
-            "value": one.value,
-            "low": one.low,
-            "high": one.high,
-            "direction": one.direction,
-            "level": one.level,
-            "probabilities": {name: round(share, 4) for name, share in one.probabilities.items()},
-        }
-        for number, one in enumerate(forecasts, start=1)
-    ]
 
 
 def _forecasts(

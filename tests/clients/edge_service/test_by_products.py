@@ -1,6 +1,8 @@
 """Intents and trends through a running service: one model, an adapter a task, nothing told on."""
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,17 @@ import pytest
 
 from clients.adapter_shelf import open_shelf
 from clients.atomic import publish_text
+from clients.insight.trends.forecasting import Forecasting
 from fl.settings import with_task
 from fl.site_list import book_path, hosted_site
-from fl.tasks import BY_PRODUCTS, INTENT
+from fl.tasks import BY_PRODUCTS, INTENT, TREND
 from tests.clients.edge_service.openai_at_site import asked
 from tests.clients.edge_service.tiny_service import SITE, TinySite, tiny_site
 from tests.clients.learning.sites import first_adapter
 from tests.walks.tiny_federation import CANARY
 
-SERIES = {"history": [1_234_567 + i for i in range(24)], "at": "2026-03-02T00:00:00", "steps": 2}
+COUNTS = [1_234_567 + i for i in range(24)]
+SERIES = {"history": COUNTS, "at": "2026-03-02T00:00:00", "steps": 2}
 BOOK = [
     {"text": f"drop the flow from gate{i} to {CANARY}", "intent": "remove_flow", "entities": []}
     for i in range(4)
@@ -76,8 +80,28 @@ def test_every_task_is_answered_by_its_adapter_on_the_one_model(site: TinySite) 
         assert "needs 24" in own_log.json()["error"]["message"]
     said = "\n".join(site.said)
     assert CANARY not in said
-    assert "1234567" not in said
+    assert not any(str(count) in said for count in COUNTS)
     for file in site.folder.rglob("*"):  # but for the book, nobody writes them down
         if file.is_file() and file != book:
             raw = file.read_bytes()
+            assert not any(str(count).encode() in raw for count in COUNTS), file
             assert CANARY.encode() not in raw or file.name.startswith("book")
+
+
+def test_all_steps_of_a_forecast_have_one_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """48 steps of 0.2 s each: none is too late by itself, together they are."""
+
+    def slow(*_: object, **__: object) -> Iterator[None]:
+        while True:
+            time.sleep(0.2)
+            yield None
+
+    monkeypatch.setattr(Forecasting, "ahead", slow)
+    site = tiny_site(tmp_path, "asking.timeout_s=1")
+    put_in_use(site, TREND)
+    with asked(site):
+        refused = post(site, "trends", {**SERIES, "steps": 48})
+        assert refused.status_code == 504
+        assert "asking.timeout_s" in refused.json()["error"]["message"]

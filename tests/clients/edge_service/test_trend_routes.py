@@ -1,6 +1,8 @@
 """/v1/trends: a series given, the site's own log, and what is refused without repeating it."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -76,29 +78,41 @@ def test_sites_that_cannot_answer(site: str, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "param", "said"),
     [
-        {"history": [77] * 23},
-        {"history": [77] * 23 + ["x"]},
-        {"history": [1] * 23 + [-77]},
-        {"history": [77] * 2001},
-        {"at": "77 o'clock"},
-        {"at": 77},
-        {"at": "9999-12-31T23:00:00"},
-        {"steps": 77},
-        {"steps": 1.5},
-        {"steps": True},
-        {"step_s": "77"},
-        {"unknown": 77},
+        ({"history": [77] * 23}, "history", "23 counts; it must have 24 to 2000"),
+        ({"history": [77] * 2001}, "history", "2001 counts"),
+        ({"history": [77] * 23 + ["x"]}, "history", "numbers from 0"),
+        ({"history": [1] * 23 + [-77]}, "history", "numbers from 0 to 1e.15"),
+        ({"history": [1e20] * 24}, "history", "numbers from 0 to 1e.15"),
+        ({"at": "77 o'clock"}, "at", "ISO 8601"),
+        ({"at": 77}, "at", "must be a text"),
+        ({"at": "9999-12-31T23:00:00"}, "at", "years 2 to 9998"),
+        ({"at": "9998-12-31T23:00:00", "steps": 48, "step_s": 86_400}, "steps", "year 9998"),
+        ({"steps": 77}, "steps", "whole number from 1 to 48"),
+        ({"steps": 1.5}, "steps", "whole number"),
+        ({"steps": True}, "steps", "whole number"),
+        ({"step_s": "77"}, "step_s", "number from 1 to"),
+        ({"unknown": 77}, "history", "body must be"),
     ],
 )
-def test_what_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ApiError) as refused:
+def test_what_is_refused(change: dict[str, object], param: str, said: str) -> None:
+    with pytest.raises(ApiError, match=said) as refused:
         post({**GOOD, **change})
+    assert refused.value.param == param
+    assert refused.value.http_status == 400
     assert "77" not in str(refused.value)
 
 
 @pytest.mark.parametrize("body", [b"\xff77", [77], {}, {"history": [77] * 24}])
 def test_what_is_no_body(body: object) -> None:
-    with pytest.raises(ApiError):
+    with pytest.raises(ApiError, match="body must be") as refused:
         post(body)
+    assert "77" not in str(refused.value)
+
+
+def test_answering_needs_no_pictures() -> None:
+    """Matplotlib would cost an edge service 32 MiB."""
+    said = "import sys, clients.edge_service.service as s; print('matplotlib' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

@@ -72,6 +72,34 @@ def test_a_narrow_beam_finds_what_is_best_of_many(model: EdgeModel) -> None:
     assert len(quick) < len(exact) == 144
 
 
+def test_where_there_is_no_choice_the_network_is_not_asked(
+    model: EdgeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three words of one token are one call, for what follows each is its end mark.
+
+    Two texts that differ in their last word are two: one for the prompt, one for what they share.
+    """
+    calls, forward = [0], model.writer._network.forward
+
+    def counted(*args: object, **kwargs: object) -> object:
+        calls[0] += 1
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model.writer._network, "forward", counted)
+    adapter = drawn(model, seed=2)
+    words = [word for word in WORDS if len(model.token_ids(completion(word))) == 1][:3]
+    for texts, expected in (
+        (words, 1),
+        ([f"{words[0]} {words[1]} {one}" for one in words], 2),
+    ):
+        calls[0] = 0
+        (weighed,) = model.writer.weigh([PROMPT], adapter, options(model, texts), width=3)
+        assert calls == [expected]
+        model.set_adapter(adapter)
+        for index, log_p in weighed:
+            assert log_p == pytest.approx(by_hand(model, PROMPT, texts, index), abs=1e-4)
+
+
 def test_texts_must_differ_to_the_model(model: EdgeModel) -> None:
     with pytest.raises(ValueError, match="options 0 and 2 are the same"):
         options(model, ["food", "market", "food"])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clients.insight.forecast import direction_of, level_of
 from clients.insight.trends.decoding import Distribution, forecast_of, mixture, of_letters
 from clients.insight.trends.encoding import (
     EDGES,
@@ -47,9 +48,46 @@ def test_every_count_lies_in_the_span_of_its_letter(history: list[int]) -> None:
     for count in history:
         span = held[letter(count, mean=mean)]
         least = max(count, 0.5)
-        outermost = LETTERS[0], LETTERS[-1]
-        assert letter(count, mean=mean) in outermost or span.low <= least * (1 + 1e-9)
-        assert letter(count, mean=mean) in outermost or least <= span.high * (1 + 1e-9)
+        assert span.low <= least * (1 + 1e-9)
+        assert least <= span.high * (1 + 1e-9)
+
+
+def test_none_can_be_forecast_after_many() -> None:
+    """Two thirds of a window are 0, and the model is sure of the letter that 0 has there.
+
+    Beside the mean of 667 the letter stands for 0 to 54, all 16 counts of it are 0: 16 of 17 are
+    for 0, the 17th is for any of the 55.
+    """
+    history = [0.0] * 8 + [2000.0] * 8 + [0.0] * 8
+    sure = [0.0 if one == letter(0, mean=scale_of(history)) else -math.inf for one in LETTERS]
+    found = of_letters(sure, history=history)
+    assert found.share_upto(0) == pytest.approx((16 + 1 / 55) / 17)
+    assert found.share_upto(54) == pytest.approx(1.0)
+    told = forecast_of(found, directions=found.directions(0.0), past=history, coverage=0.8)
+    assert (told.value, told.low, told.high, told.direction) == (0, 0, 0, "steady")
+
+
+def test_directions_are_those_of_the_study() -> None:
+    """A share is of exactly the counts that direction_of calls so: 100 -> 115 is steady."""
+    for last in [*range(2001), 0.5, 2.5, 1e15]:
+        for count in range(math.floor(last * 1.15) - 1, math.floor(last * 1.15) + 3):
+            only = Distribution(pieces=((range(max(count, 0), max(count, 0) + 1), 1.0),))
+            assert only.directions(last)[direction_of(last, max(count, 0))] == 1.0
+        for count in range(max(0, math.ceil(last * 0.85) - 2), math.ceil(last * 0.85) + 2):
+            only = Distribution(pieces=((range(count, count + 1), 1.0),))
+            assert only.directions(last)[direction_of(last, count)] == 1.0
+
+
+def test_levels_of_equal_counts() -> None:
+    assert level_of(5, [5] * 24) == "middle"
+    assert level_of(0, [0] * 12 + [9] * 12) == "low"  # in the middle of the lower half
+    assert [level_of(x, [1, 2, 3, 4, 5]) for x in (0, 1, 3, 5, 6)] == [
+        "very low",
+        "very low",
+        "middle",
+        "very high",
+        "very high",
+    ]
 
 
 def test_a_distribution_by_hand() -> None:
@@ -59,15 +97,17 @@ def test_a_distribution_by_hand() -> None:
     assert found.quantile(1.0) == 21
     # Beyond 15 % of 10: 8 falls (0.125), 9, 10, 11 are steady, 12 and more rise.
     assert found.directions(10.0) == pytest.approx({"fall": 0.125, "steady": 0.375, "rise": 0.5})
-    told = forecast_of(found, last=10.0, past=[1, 5, 10, 20, 40], coverage=0.8)
+    told = forecast_of(
+        found, directions=found.directions(10.0), past=[1, 5, 10, 20, 40], coverage=0.8
+    )
     assert (told.value, told.low, told.high, told.direction) == (11, 8, 19, "rise")
     assert told.level == "high"  # three of five past counts are below it
 
 
 @given(counts, nats)
 def test_the_parts_of_a_forecast_agree(history: list[int], log_p: list[float]) -> None:
-    found = of_letters(log_p, mean=scale_of(history))
-    told = forecast_of(found, last=history[-1], past=history, coverage=0.8)
+    found = of_letters(log_p, history=history)
+    told = forecast_of(found, directions=found.directions(history[-1]), past=history, coverage=0.8)
     assert 0 <= told.low <= told.value <= told.high
     assert math.isclose(sum(told.probabilities.values()), 1.0, abs_tol=1e-9)
     assert all(share >= -1e-9 for share in told.probabilities.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clients.insight.trends.demo_books import draw_windows
-from clients.insight.trends.series import series_of_file, series_of_log
+from clients.insight.trends.series import CountSeries, series_of_file, series_of_log
 from clients.insight.trends.trend_book import read_trend
 from clients.ledger.journal import ledger_file
 from fl.demo_world.rhythms import draw_counts
@@ -35,7 +35,7 @@ def test_csv_and_json_lines_and_a_book_say_the_same(tmp_path: Path) -> None:
         "t,count\n" + "".join(f"{times(i)},{c}\n" for i, c in reversed(list(enumerate(counts))))
     )
     rows = [{"t": times(i), "count": c} for i, c in enumerate(counts)]
-    windows = [
+    windows: list[dict[str, object]] = [
         {"history": counts[i : i + 24], "targets": counts[i + 24 : i + 27], "t": times(i + 23)}
         for i in range(4)
     ]
@@ -63,6 +63,11 @@ def test_what_stands_before_a_gap_is_left_out(tmp_path: Path) -> None:
         ([{"t": "77 o'clock", "count": 1}], "ISO 8601"),
         ([{"t": times(0), "count": 77}, {"t": times(0), "count": 1}], "line 2: a time that stood"),
         ([{"t": times(0), "count": 1}, {"t": times(1) + "+00:00", "count": 1}], "time zone"),
+        ([{"t": times(0), "count": 1}, {"t": times(0), "count": 77}], "clocks were put back"),
+        ([{"t": times(0), "count": 1e15 + 77}], "from 0 to 1e.15"),
+        ([{"t": "9999-12-31T23:00:00", "history": [77] * 24, "target": 1}], "years 2 to 9998"),
+        ([{"t": "0001-01-01T00:00:00", "history": [77] * 24, "target": 1}], "years 2 to 9998"),
+        ([{"t": times(0), "count": 77, "site": s} for s in "ab"], "line 2: .* several series"),
     ],
 )
 def test_what_is_refused_is_not_repeated(
@@ -71,6 +76,49 @@ def test_what_is_refused_is_not_repeated(
     with pytest.raises(BookError, match=said) as refused:
         series_of_file(lines(tmp_path / "s.jsonl", rows))
     assert "77" not in str(refused.value).replace(str(tmp_path), "")
+
+
+def test_an_odd_time_costs_no_more_than_what_is_before_it(tmp_path: Path) -> None:
+    """The step is the commonest difference, not the smallest: half past nine is a gap."""
+    rows: list[dict[str, object]] = [{"t": times(i), "count": i} for i in range(40)]
+    odd: dict[str, object] = {"t": (START + timedelta(hours=9.5)).isoformat(), "count": 77}
+    found = series_of_file(lines(tmp_path / "s.jsonl", [*rows, odd]))
+    assert (found.step, len(found.counts), found.left_out) == (timedelta(hours=1), 30, 11)
+    late: dict[str, object] = {"t": (START + timedelta(hours=30.5)).isoformat(), "count": 77}
+    with pytest.raises(BookError, match=r"9 counts .* 2026-03-03T07:00:00 is 0:30:00 earlier"):
+        series_of_file(lines(tmp_path / "t.jsonl", [*rows, late]))
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_line(tmp_path: Path) -> None:
+    rows = [{"t": times(i), "count": i} for i in range(24)]
+    file = lines(tmp_path / "s.jsonl", [dict(row) for row in rows])
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert len(series_of_file(file).counts) == 24
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("time,n\n", "line 1: .*found: time, n"),
+        ("2026-03-02,77\n", "line 1: .*found no names"),
+        ("count,t\n77\n", "line 2: .*fewer"),
+        ("t,count\n2026-03-02,\n", "line 2: 'count'"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "s.csv"
+    file.write_text(text)
+    with pytest.raises(BookError, match=said) as refused:
+        series_of_file(file)
+    assert "77" not in str(refused.value).replace(str(tmp_path), "")
+
+
+def test_steps_that_would_lead_beyond_all_calendars() -> None:
+    at, step = datetime(9000, 1, 1), timedelta(days=36_500)
+    series = CountSeries(counts=(1.0,) * 24, at=at, step=step)
+    series.require_ahead(9)  # 900 years
+    with pytest.raises(BookError, match=r"10 steps .* year 9998"):
+        series.require_ahead(10)
 
 
 def test_a_request_log_is_counted_in_whole_steps(tmp_path: Path) -> None:
