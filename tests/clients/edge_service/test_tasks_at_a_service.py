@@ -5,6 +5,7 @@ Here nobody says a rank, so that the tasks have ranks of their own: 8, 8 and 32.
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ def free_ranks(folder: Path, *overrides: str, cloud: str = "127.0.0.1:1") -> Tin
 def held(site: TinySite, task: str) -> int | None:
     """The number of the task's release that people are served with."""
     return open_shelf(with_task(site.settings, task), SITE, "001").current_number()
+
+
+def holds(site: TinySite, task: str, number: int) -> bool:
+    return held(site, task) == number
 
 
 @pytest.mark.parametrize("task", BY_PRODUCTS)
@@ -62,7 +67,7 @@ def test_releases_of_each_task_are_followed_apart(tmp_path: Path) -> None:
             for number, task in enumerate((TREND, COMPLETE, INTENT), start=1):
                 adapter = first_adapter(with_task(site.settings, task))
                 cloud.offer(site.release(number, shared=adapter, task=task))
-                site.until(lambda task=task, number=number: held(site, task) == number)
+                site.until(partial(holds, site, task, number))
         assert [held(site, task) for task in TASKS] == [2, 3, 1]
 
 
