@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from clients.insight.intents.schema import Intent, Schema, to_object
-from fl.errors import BookError, FederationError
+from fl.errors import BookError, FederationError, LongTextError
 from fl.openai_api.errors import ApiError
 from fl.openai_api.resources import Resource, ResourceCall
 
@@ -26,7 +26,10 @@ class IntentRoutes:
     """Of the sites of one service; the first is its own."""
 
     def __init__(self, sites: Sequence[str], schema: Schema, read: Read) -> None:
-        """`sites` by their ids. `read` may raise GenerationError, FederationError or BookError."""
+        """`sites` by their ids.
+
+        `read` may raise GenerationError, FederationError, BookError or LongTextError.
+        """
         self._sites, self._schema, self._read = tuple(sites), schema, read
 
     def resources(self) -> list[Resource]:
@@ -50,6 +53,9 @@ class IntentRoutes:
         texts, one = _texts(call.body)
         try:
             found = [to_object(intent, self._schema) for intent in self._read(site, texts)]
+        except LongTextError as error:
+            param = "text" if one else f"texts[{error.index}]"
+            raise ApiError(f"{param}: {error}", param=param) from None
         except FederationError as error:
             raise ApiError(str(error), http_status=503, kind="server_error") from None
         except BookError:  # its text is for who keeps the book

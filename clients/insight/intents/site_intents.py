@@ -36,6 +36,10 @@ class SiteIntents:
         """Which intents there are."""
         return self._reader.schema
 
+    def check(self, texts: Sequence[str]) -> None:
+        """Raise LongTextError for the first text that the model cannot read whole."""
+        self._reader.check(texts)
+
     def read(self, texts: Sequence[str], *, between: Between | None = None) -> list[Intent]:
         """The intent of each text.
 

@@ -45,7 +45,8 @@ def threshold_of(
     if (found := _kept(file, key)) is not None:
         return found
     inside = [record.short for record in records if record.enriched != OUT_OF_SCOPE_WORDS]
-    judged = reader.judge(adapter, inside[:MOST_RECORDS], between=between)
+    read = [text for text in inside if reader.fits(text)][:MOST_RECORDS]
+    judged = reader.judge(adapter, read, between=between)
     threshold = fit_threshold(judged, reader.schema.out_of_scope, false_alarms)
     said = {"of": key, "threshold": threshold, "records": len(judged)}
     publish_text(file, json.dumps(said) + "\n")

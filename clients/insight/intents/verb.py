@@ -14,7 +14,7 @@ from clients.edge_service.serving import Serving
 from clients.insight.intents.schema import to_object
 from clients.insight.intents.site_intents import SiteIntents
 from clients.prompts.book import LONGEST_LINE, text_of
-from fl.errors import BookError
+from fl.errors import BookError, LongTextError
 from fl.settings import Settings, with_task
 from fl.site import Site
 from fl.tasks import INTENT
@@ -28,11 +28,19 @@ def read_and_show(
     """Print one JSON object a text on standard output, or write them to `out`.
 
     Texts are `text`, or the lines {"text": ...} of the file `jsonl`. Raises BookError for a bad
-    line, FederationError before the site has a release of task=intent.
+    line, LongTextError for a text that the model cannot read whole, FederationError before the site
+    has a release of task=intent.
     """
-    texts = list(_texts(Path(jsonl).expanduser())) if jsonl else [text]
+    found = list(_texts(Path(jsonl).expanduser())) if jsonl else [("", text)]
+    texts = [text for _, text in found]
     own = settings if settings.task == INTENT else with_task(settings, INTENT)
     intents = site_intents(own, site, console)
+    try:
+        intents.check(texts)
+    except LongTextError as error:
+        if not jsonl:
+            raise
+        raise BookError(f"{found[error.index][0]}: {error}") from None
     lines = _answers(intents, texts, console)
     if out:
         publish_text(Path(out).expanduser(), "".join(f"{line}\n" for line in lines))
@@ -67,8 +75,8 @@ def _answers(intents: SiteIntents, texts: Sequence[str], console: Console) -> li
     ]
 
 
-def _texts(file: Path) -> Iterator[str]:
-    """The texts of a file. Raises BookError, which quotes none of them."""
+def _texts(file: Path) -> Iterator[tuple[str, str]]:
+    """(where it stands, text) of each line. Raises BookError, which quotes none of them."""
     if not file.is_file():
         raise BookError(f'{file} does not exist. Give a file of {{"text": ...}} lines.')
     with open(file, "rb") as lines:
@@ -84,4 +92,4 @@ def _texts(file: Path) -> Iterator[str]:
                 raise BookError(f'{where}: expected {{"text": ...}} as JSON in UTF-8.') from None
             if not isinstance(entry, dict):
                 raise BookError(f"{where}: expected a JSON object, found {type(entry).__name__}.")
-            yield text_of(entry, "text", where)
+            yield where, text_of(entry, "text", where)
