@@ -40,6 +40,15 @@ def test_scores_by_hand() -> None:
     assert score.oos_recall == 1 / 2  # two of four may be refused: the threshold is 0.8
     assert score.calibrated_recall == 1 / 2  # 0.7
     assert score.calibrated_alarms == 2 / 4
+    # One of four in scope is called out of scope whatever the threshold: 24 % cannot be had.
+    quarter, less = (
+        score_intents(held, judged, [], out_of_scope="-", false_alarms=share)
+        for share in (0.25, 0.24)
+    )
+    assert quarter.oos_recall == 0.0
+    assert less.oos_recall is None
+    assert less.calibrated_recall == 0.0
+    assert less.calibrated_alarms == 1 / 4
 
 
 @pytest.fixture
