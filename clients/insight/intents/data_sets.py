@@ -6,8 +6,7 @@ network   the IBN set: every fifth template is held out, with all that was made 
 """
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 from clients.insight.intents.intent_book import intent_record, labelled
 from clients.insight.intents.schema import Schema, Slots
 from clients.insight.intents.schema_file import read_schema
+from clients.prompts.json_lines import json_lines
 from clients.prompts.record import PromptRecord
-from fl.errors import BookError, SettingsError
+from fl.errors import SettingsError
 from fl.settings import resolve
 from fl.settings_intent import IntentStudySettings
 
@@ -92,21 +92,12 @@ def _some(found: Sequence[Labelled], most: int) -> Sequence[Labelled]:
     return sorted(found, key=lambda one: number_of(one.text))[:most]
 
 
-def _lines(file: Path) -> list[tuple[str, Mapping[str, Any]]]:
+def _lines(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(where it stands, the object) of each line."""
     if not file.is_file():
         raise SettingsError(
             f"{file} is missing. Let intent.study.data name the folder of the intents' data "
             "(clinc150_train.jsonl, ...), or leave the set out of intent.study.sets."
         )
-    found: list[tuple[str, Mapping[str, Any]]] = []
-    with open(file, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{file}, line {number}"
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise BookError(f"{where}: not JSON ({error.msg}).") from None
-            if not isinstance(entry, dict):
-                raise BookError(f"{where}: expected a JSON object.")
-            found.append((where, entry))
-    return found
+    for number, entry in json_lines(file):
+        yield f"{file}, line {number}", entry
