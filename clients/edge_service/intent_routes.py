@@ -4,6 +4,10 @@
                               {"texts": [...]}       -> {"object": "list", "data": [...]}, in order
     GET  /v1/intents/schema                          -> the JSON Schema of an answer
 
+`confidence` is the probability of the intent; of what is out of scope, 1 - that of the likeliest
+intent in scope. `"complete": false` is added where slots may be missing for lack of room. A text
+that the model cannot read whole is refused (400, param says which).
+
 ?site=SITE is another site that this machine hosts.
 """
 
@@ -79,9 +83,9 @@ def _texts(body: bytes) -> tuple[list[str], bool]:
     texts = [said["text"]] if one else said["texts"]
     if not isinstance(texts, list) or not 1 <= len(texts) <= MOST_TEXTS:
         raise ApiError(f"texts is a list of 1 to {MOST_TEXTS} texts.", param="texts")
-    if not all(isinstance(text, str) and 0 < len(text) <= LONGEST_TEXT for text in texts):
+    if not all(isinstance(t, str) and t.strip() and len(t) <= LONGEST_TEXT for t in texts):
         raise ApiError(
-            f"Every text must have 1 to {LONGEST_TEXT} characters.",
+            f"Every text must have 1 to {LONGEST_TEXT} characters, and not blanks alone.",
             param="text" if one else "texts",
         )
     return texts, one

@@ -7,7 +7,7 @@ where the model has not looked.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from clients.edge_model import EdgeModel
@@ -22,8 +22,6 @@ from fl.tasks import INTENT
 
 WIDTH = 8  # of the beam through the intents' words
 
-Between = Callable[[], object]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
@@ -32,7 +30,6 @@ class Judged:
     best: str  # most probable intent of all, which may be the out-of-scope one
     inside: str  # most probable of the others
     confidence: float  # in `inside`
-    outside: float  # probability of being out of scope
 
     def name(self, schema: Schema, threshold: float) -> str:
         """The intent, or the out-of-scope one below the threshold."""
@@ -71,51 +68,35 @@ class IntentReader:
             if (found := self._tokens(one_line(text))) > self._most_tokens:
                 raise LongTextError(index, found=found, most=self._most_tokens)
 
-    def read(
-        self,
-        adapter: Adapter,
-        texts: Sequence[str],
-        *,
-        threshold: float,
-        between: Between | None = None,
-    ) -> list[Intent]:
+    def read(self, adapter: Adapter, texts: Sequence[str], *, threshold: float) -> list[Intent]:
         """The intent of each text.
 
         Raises LongTextError before anything is read, AdapterError where the adapter does not fit.
         """
         self.check(texts)
         lines = [one_line(text) for text in texts]
-        judged = self.judge(adapter, lines, between=between)
+        judged = self.judge(adapter, lines)
         names = [one.name(self.schema, threshold) for one in judged]
-        copied = self.slots(adapter, lines, names, between=between)
+        copied = self.slots(adapter, lines, names)
         return [
             Intent(
                 intent=name,
                 slots=own.slots,
-                confidence=one.outside if name == self.schema.out_of_scope else one.confidence,
+                confidence=(
+                    1 - one.confidence if name == self.schema.out_of_scope else one.confidence
+                ),
                 complete=own.complete,
             )
             for name, own, one in zip(names, copied, judged, strict=True)
         ]
 
-    def judge(
-        self, adapter: Adapter, texts: Sequence[str], *, between: Between | None = None
-    ) -> list[Judged]:
+    def judge(self, adapter: Adapter, texts: Sequence[str]) -> list[Judged]:
         """Which intent each line has; out of scope where the model says so. All of them fit."""
         prompts = [task_prompt(INTENT, "", text) for text in texts]
-        weighed = self._model.writer.weigh(
-            prompts, adapter, self._options, width=WIDTH, between=between
-        )
+        weighed = self._model.writer.weigh(prompts, adapter, self._options, width=WIDTH)
         return [self._judged(found) for found in weighed]
 
-    def slots(
-        self,
-        adapter: Adapter,
-        texts: Sequence[str],
-        intents: Sequence[str],
-        *,
-        between: Between | None = None,
-    ) -> list[Copied]:
+    def slots(self, adapter: Adapter, texts: Sequence[str], intents: Sequence[str]) -> list[Copied]:
         """The slots of each line, whose intent is given. All lines fit."""
         found = [Copied()] * len(texts)
         asked = [i for i, name in enumerate(intents) if self.schema.slots_of(name)]
@@ -129,7 +110,7 @@ class IntentReader:
             lines.append(
                 self._model.writer.line(prompt, adapter, max_new_tokens=limit, grammar=grammar)
             )
-        texts_written = self._model.writer.write(lines, between=between)
+        texts_written = self._model.writer.write(lines)
         for i, grammar, written in zip(asked, grammars, texts_written, strict=True):
             found[i] = Copied(
                 slots=parse_slots(written.text, self.schema.slots_of(intents[i])),
@@ -167,18 +148,5 @@ class IntentReader:
         names = self.schema.names
         shares = [(names[index], min(1.0, math.exp(log_p))) for index, log_p in found]
         inside = [pair for pair in shares if pair[0] != self.schema.out_of_scope]
-        outside = [share for name, share in shares if name == self.schema.out_of_scope]
         name, share = inside[0] if inside else (next(iter(self.schema.intents)), 0.0)
-        return Judged(
-            best=shares[0][0],
-            inside=name,
-            confidence=share,
-            outside=outside[0] if outside else 0.0,  # less than all that the beam kept
-        )
-
-
-def read_intents(
-    model: EdgeModel, adapter: Adapter, texts: Sequence[str], schema: Schema, threshold: float
-) -> list[Intent]:
-    """The intent of each text; make an IntentReader where this is asked for often."""
-    return IntentReader(model, schema).read(adapter, texts, threshold=threshold)
+        return Judged(best=shares[0][0], inside=name, confidence=share)

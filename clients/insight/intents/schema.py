@@ -31,7 +31,8 @@ class Intent:
 
     intent: str
     slots: Slots = field(default=(), repr=False)  # copied from the text, which is private
-    confidence: float  # probability among all intents of the schema
+    # Probability among all intents of the schema; out of scope: 1 - that of the likeliest in scope.
+    confidence: float
     complete: bool = True  # False: the model had no room left in which more slots could be
 
 

@@ -230,7 +230,7 @@ def valid_share(found: Sequence[Intent], schema: Schema) -> float:
 
 def refused(schema: Schema) -> Judged:
     """What a text counts as that the model cannot read whole."""
-    return Judged(best=schema.out_of_scope, inside="", confidence=0.0, outside=0.0)
+    return Judged(best=schema.out_of_scope, inside="", confidence=0.0)
 
 
 def timed_texts(data: DataSet, reader: IntentReader, settings: Settings) -> list[str]:

@@ -57,6 +57,7 @@ def test_the_schema_is_told() -> None:
         [],
         {},
         {"text": ""},
+        {"text": " \n"},
         {"text": 1},
         {"texts": []},
         {"texts": "secret"},

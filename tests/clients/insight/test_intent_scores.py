@@ -26,7 +26,7 @@ def test_slot_f1_counts_each_value_as_often_as_it_stands() -> None:
 
 def test_scores_by_hand() -> None:
     def one(best: str, inside: str, confidence: float) -> Judged:
-        return Judged(best=best, inside=inside, confidence=confidence, outside=0.1)
+        return Judged(best=best, inside=inside, confidence=confidence)
 
     held = [Labelled(text=str(i), intent=n, slots=()) for i, n in enumerate("aabb--")]
     judged = [
