@@ -14,6 +14,7 @@ from typing import Any
 from clients.insight.intents.intent_book import intent_record, labelled
 from clients.insight.intents.schema import Schema, Slots
 from clients.insight.intents.schema_file import read_schema
+from clients.prompts.book import text_of
 from clients.prompts.json_lines import json_lines
 from clients.prompts.record import PromptRecord
 from fl.errors import SettingsError
@@ -52,7 +53,10 @@ class DataSet:
 
 
 def read_set(name: str, its: IntentStudySettings) -> DataSet:
-    """A whole set. Raises SettingsError where it is not there, BookError for a bad line."""
+    """A whole set.
+
+    Raises SettingsError where it is not there or too small for the study, BookError for a bad line.
+    """
     schema = read_schema(
         resolve(f"configs/intents/{name}.yaml"), source=f"configs/intents/{name}.yaml"
     )
@@ -61,21 +65,44 @@ def read_set(name: str, its: IntentStudySettings) -> DataSet:
         for where, entry in _lines(resolve(its.data) / file):
             text, intent, slots = labelled(entry, where, schema)
             found = Labelled(text=text, intent=intent, slots=slots)
-            pools[_part(name, file, entry, text)].append(found)
-    return DataSet(
+            pools[_part(name, file, entry, text, where)].append(found)
+    data = DataSet(
         schema=schema,
         train=tuple(_some(pools["train"], its.train_records)),
-        calibration=tuple(_some(pools["calibration"], its.train_records)),
+        calibration=tuple(_some(pools["calibration"], its.heldout_records)),
         heldout=tuple(_some(pools["heldout"], its.heldout_records)),
     )
+    _check_enough(data, name, its)
+    return data
 
 
-def _part(name: str, file: str, entry: Mapping[str, Any], text: str) -> str:
+def _check_enough(data: DataSet, name: str, its: IntentStudySettings) -> None:
+    """Every arm needs something to choose between, and every part something in scope."""
+    outside = data.schema.out_of_scope
+    learned = {one.intent for one in data.train}
+    parts = {"learned": data.train, "calibrated on": data.calibration, "held out": data.heldout}
+    lacking = [
+        f"none in scope is {part}"
+        for part, records in parts.items()
+        if all(one.intent == outside for one in records)
+    ]
+    if not lacking and len(learned) < 2:
+        lacking = ["all that are learned have one intent"]
+    if lacking:
+        sizes = ", ".join(f"{len(records)} {part}" for part, records in parts.items())
+        raise SettingsError(
+            f"{', '.join(str(resolve(its.data) / file) for file in FILES[name])}: of the records "
+            f"({sizes}) {' and '.join(lacking)}. Add records, raise intent.study.train_records and "
+            f"heldout_records, or leave {name} out of intent.study.sets."
+        )
+
+
+def _part(name: str, file: str, entry: Mapping[str, Any], text: str, where: str) -> str:
     if name == "clinc150" and file.endswith("val.jsonl"):
         return "heldout"
     if name == "snips" and number_of(text) % SNIPS_HELDOUT == 0:
         return "heldout"
-    if name == "network" and number_of(str(entry.get("template"))) % NETWORK_HELDOUT == 0:
+    if name == "network" and number_of(text_of(entry, "template", where)) % NETWORK_HELDOUT == 0:
         return "heldout"
     return "calibration" if number_of(f"calibrate {text}") % CALIBRATION == 0 else "train"
 

@@ -5,12 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from clients.edge_model import edge_model
 from clients.insight.intents.data_sets import NETWORK_HELDOUT, Labelled, number_of, read_set
+from clients.insight.intents.figures import bars
 from clients.insight.intents.reading import IntentReader, Judged
-from clients.insight.intents.scores import score_intents, slot_f1
+from clients.insight.intents.results import SetResult
+from clients.insight.intents.scores import Score, score_intents, slot_f1
 from clients.insight.intents.study import books_by_domain, study_intents, timed_texts
 from clients.insight.intents.words_baseline import words_score
 from fl.errors import SettingsError
@@ -134,6 +137,24 @@ def test_timed_texts_are_of_all_kinds(small: Settings) -> None:
     )
     assert len(chosen) == 20
     assert {kinds[text] for text in chosen} == {"create_flow", "remove_flow"}
+
+
+def test_what_an_arm_has_not_got_is_no_bar() -> None:
+    scores = {"words": None, "base": Score(accuracy=0.5), "federated": Score(accuracy=0.0)}
+    result = SetResult(
+        name="n",
+        train=1,
+        heldout=1,
+        unread=0,
+        unwritten=0,
+        shortened=0,
+        sites={},
+        scores=scores,
+        seconds={},
+    )
+    axes = Figure().subplots()
+    bars(axes, [result], lambda score: score.accuracy)
+    assert [bar.get_height() for bar in axes.patches] == [0.5, 0.0]
 
 
 def test_data_that_is_not_there_is_named_before_any_training(small: Settings) -> None:
