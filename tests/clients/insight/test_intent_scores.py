@@ -154,7 +154,7 @@ def test_what_an_arm_has_not_got_is_no_bar() -> None:
     )
     axes = Figure().subplots()
     bars(axes, [result], lambda score: score.accuracy)
-    assert [bar.get_height() for bar in axes.patches] == [0.5, 0.0]
+    assert [bar.get_extents().height > 0 for bar in axes.patches] == [True, False]
 
 
 def test_data_that_is_not_there_is_named_before_any_training(small: Settings) -> None:
