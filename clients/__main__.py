@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import FrameType
 from typing import Annotated
 
@@ -256,19 +256,25 @@ def intent(
     """Read a text as an intent with slots: JSON that is valid under intent.schema.
 
     Reads the site's shelf of task=intent and the edge model; sends nothing. Writes OUT, if given.
+    Line n of the answers is about line n of FILE; all else that is said goes to standard error.
     """
     file, rest = _named(arguments, "jsonl")
     target, rest = _named(rest, "out")
     jsonl, out = jsonl or file, out or target
     words, settings, chosen = _at_site(rest, site)
-    if (len(words) == 1) == bool(jsonl):
+    if len(words) != (0 if jsonl else 1):
         raise SettingsError(
             'Give one text, or jsonl=FILE: ./run.sh intent "drop the flow from h1 to h2"'
         )
     from clients.insight.intents.verb import read_and_show
 
     read_and_show(
-        settings, chosen, text=words[0] if words else "", jsonl=jsonl, out=out, console=Console()
+        settings,
+        chosen,
+        text=words[0] if words else "",
+        jsonl=jsonl,
+        out=out,
+        console=Console(stderr=True),
     )
 
 
@@ -464,9 +470,10 @@ def _seeds(settings: Settings) -> list[int]:
 
 
 def _is_setting(word: str) -> bool:
-    """key=value: a prompt has a blank before its first "=", if it has one."""
-    key, sign, _ = word.partition("=")
-    return bool(sign) and " " not in key
+    """key=value without a blank, or with one in the value of a key that there is; else a text."""
+    key, sign, value = word.partition("=")
+    known = key == "config" or key.split(".")[0] in {field.name for field in fields(Settings)}
+    return bool(sign) and " " not in key and (known or " " not in value)
 
 
 def _settings(arguments: Sequence[str] | None) -> Settings:

@@ -7,6 +7,7 @@ NetGPTError                 what was expected, what was found, what to do
 ├── AdapterError            an adapter's spec, tensors or folder
 │   └── UpdateRefused       a site's update did not pass admission
 ├── ReleaseError            a release folder or alias
+├── LongTextError           a text that the edge model cannot read whole; never quotes it
 ├── ProfileError            a person's profile at a site; never quotes it
 │   └── UnknownPerson       there is none
 ├── ActionError             an intent that becomes no management action, or one not to be applied
@@ -41,6 +42,17 @@ class UpdateRefused(AdapterError):
 
 class ReleaseError(NetGPTError, ValueError):
     """A release is missing, incomplete or does not match its manifest."""
+
+
+class LongTextError(NetGPTError, ValueError):
+    """A text is longer than the edge model reads. `index` is its place among those given."""
+
+    def __init__(self, index: int, *, found: int, most: int) -> None:
+        """`found` and `most` are tokens."""
+        super().__init__(
+            f"The text has {found} tokens; this model reads {most} at most. Shorten or split it."
+        )
+        self.index = index
 
 
 class ProfileError(NetGPTError, ValueError):

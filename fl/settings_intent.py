@@ -35,8 +35,11 @@ def intent_mistakes(its: IntentSettings) -> list[tuple[bool, str]]:
             f"intent.false_alarms is 0 or more and below 1, found {its.false_alarms}",
         ),
         (
-            len(its.study.sets) >= 1 and set(its.study.sets) <= set(INTENT_SETS),
-            f"intent.study.sets are of {', '.join(INTENT_SETS)}, found {its.study.sets}",
+            len(its.study.sets) >= 1
+            and set(its.study.sets) <= set(INTENT_SETS)
+            and len(set(its.study.sets)) == len(its.study.sets),
+            f"intent.study.sets are of {', '.join(INTENT_SETS)}, each once at the most, found "
+            f"{its.study.sets}",
         ),
         (
             its.study.train_records >= 0 and its.study.heldout_records >= 0,

@@ -99,14 +99,23 @@ class ByProducts:
         ]
 
     def _read_intents(self, site_id: str, texts: Sequence[str]) -> Sequence[Intent]:
-        def read(model: EdgeModel) -> Sequence[Intent]:
-            if self._intents is None:
-                self._intents = SiteIntents(
-                    self._settings[INTENT], self._site, model, now=lambda: self._adapter(INTENT)
-                )
-            return self._intents.read(texts)
+        """A few at a time, so that prompts which come meanwhile are written in between."""
+        steps = self._on_model(self._site_intents).steps(texts)
+        found: list[Intent] = []
+        while (some := self._on_model(lambda _: next(steps, None))) is not None:
+            found += some
+        return found
 
-        return self._on_model(read)
+    def _site_intents(self, model: EdgeModel) -> SiteIntents:
+        if self._intents is None:
+            self._intents = SiteIntents(
+                self._settings[INTENT],
+                self._site,
+                model,
+                now=lambda: self._adapter(INTENT),
+                heldout=lambda: self.books[INTENT].book().heldout,
+            )
+        return self._intents
 
     def _forecasts(self, site_id: str, series: CountSeries, steps: int) -> Sequence[Forecast]:
         """Step by step, so that prompts which come meanwhile are written in between.

@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from clients.prompts.book import Book, Reader, read_book, read_completion
+from clients.prompts.book import COMPLETIONS, Book, Reader, read_book
 from fl.site import Site
 
 Stamp = tuple[int, int, int]  # inode, bytes, nanoseconds of the last change
@@ -12,14 +12,14 @@ Stamp = tuple[int, int, int]  # inode, bytes, nanoseconds of the last change
 class HeldBook:
     """Safe to use from several threads."""
 
-    def __init__(self, path: Path, site: Site, reader: Reader = read_completion) -> None:
+    def __init__(self, path: Path, site: Site, reader: Reader = COMPLETIONS) -> None:
         self._path, self._site, self._reader = path, site, reader
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None
         self._book: Book | None = None
 
     def book(self) -> Book:
-        """The book as it is on disk now. Raises BookError, and OSError without the right to."""
+        """The book as it is on disk now. Raises BookError."""
         with self._lock:
             stamp = self._stamp_now()
             if self._book is None or stamp != self._stamp:

@@ -4,6 +4,10 @@
                               {"texts": [...]}       -> {"object": "list", "data": [...]}, in order
     GET  /v1/intents/schema                          -> the JSON Schema of an answer
 
+`confidence` is the probability of the intent; of what is out of scope, 1 - that of the likeliest
+intent in scope. `"complete": false` is added where slots may be missing for lack of room. A text
+that the model cannot read whole is refused (400, param says which).
+
 ?site=SITE is another site that this machine hosts.
 """
 
@@ -11,7 +15,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from clients.insight.intents.schema import Intent, Schema, to_object
-from fl.errors import BookError, FederationError
+from fl.errors import BookError, FederationError, LongTextError
 from fl.openai_api.errors import ApiError
 from fl.openai_api.resources import Resource, ResourceCall
 
@@ -26,7 +30,10 @@ class IntentRoutes:
     """Of the sites of one service; the first is its own."""
 
     def __init__(self, sites: Sequence[str], schema: Schema, read: Read) -> None:
-        """`sites` by their ids. `read` may raise GenerationError, FederationError or BookError."""
+        """`sites` by their ids.
+
+        `read` may raise GenerationError, FederationError, BookError or LongTextError.
+        """
         self._sites, self._schema, self._read = tuple(sites), schema, read
 
     def resources(self) -> list[Resource]:
@@ -50,6 +57,9 @@ class IntentRoutes:
         texts, one = _texts(call.body)
         try:
             found = [to_object(intent, self._schema) for intent in self._read(site, texts)]
+        except LongTextError as error:
+            param = "text" if one else f"texts[{error.index}]"
+            raise ApiError(f"{param}: {error}", param=param) from None
         except FederationError as error:
             raise ApiError(str(error), http_status=503, kind="server_error") from None
         except BookError:  # its text is for who keeps the book
@@ -73,9 +83,9 @@ def _texts(body: bytes) -> tuple[list[str], bool]:
     texts = [said["text"]] if one else said["texts"]
     if not isinstance(texts, list) or not 1 <= len(texts) <= MOST_TEXTS:
         raise ApiError(f"texts is a list of 1 to {MOST_TEXTS} texts.", param="texts")
-    if not all(isinstance(text, str) and 0 < len(text) <= LONGEST_TEXT for text in texts):
+    if not all(isinstance(t, str) and t.strip() and len(t) <= LONGEST_TEXT for t in texts):
         raise ApiError(
-            f"Every text must have 1 to {LONGEST_TEXT} characters.",
+            f"Every text must have 1 to {LONGEST_TEXT} characters, and not blanks alone.",
             param="text" if one else "texts",
         )
     return texts, one

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from clients.prompts.book import Book, Reader, read_book, read_completion
+from clients.prompts.book import COMPLETIONS, Book, Reader, read_book
 from clients.prompts.synthesis import WrittenBook, write_demo_books
 from fl.settings import Settings
 from fl.site import Site
@@ -42,11 +42,13 @@ def _of_intents(settings: Settings) -> Reader:
 def _of_trends(settings: Settings) -> Reader:
     from clients.insight.trends.trend_book import read_trend
 
-    return read_trend
+    return Reader(
+        record=read_trend, keys="history, target and t", command="./run.sh books task=trend"
+    )
 
 
 _READERS: dict[str, Callable[[Settings], Reader]] = {
-    COMPLETE: lambda settings: read_completion,
+    COMPLETE: lambda settings: COMPLETIONS,
     INTENT: _of_intents,
     TREND: _of_trends,
 }

@@ -4,7 +4,7 @@ Constrained to a trie, a model's probabilities are those of the children of each
 all texts they sum to one, and no other text can come out.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fl.prompt_format import completion
 
@@ -18,10 +18,9 @@ class Options:
         self, texts: Sequence[str], *, model_ids: Callable[[str], Sequence[int]], end_id: int
     ) -> None:
         """Raises ValueError where two texts are the same to the model, or there is none."""
-        self.texts = tuple(texts)
         self._ends: dict[Prefix, int] = {}
         self._children: dict[Prefix, list[int]] = {}
-        for index, text in enumerate(self.texts):
+        for index, text in enumerate(texts):
             ids = (*model_ids(completion(text)), end_id)
             if ids in self._ends:
                 raise ValueError(f"options {self._ends[ids]} and {index} are the same tokens")
@@ -30,11 +29,8 @@ class Options:
                 children = self._children.setdefault(ids[:depth], [])
                 if ids[depth] not in children:
                     children.append(ids[depth])
-        if not self.texts:
+        if not texts:
             raise ValueError("there is nothing to choose from")
-
-    def __len__(self) -> int:
-        return len(self.texts)
 
     @property
     def children(self) -> Mapping[Prefix, Sequence[int]]:
@@ -49,6 +45,3 @@ class Options:
     def index_of(self, prefix: Prefix) -> int | None:
         """Which text a whole sequence of tokens is; None for a part of one."""
         return self._ends.get(prefix)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.texts)

@@ -22,7 +22,7 @@ Arguments = Annotated[
 def intents(arguments: Arguments = None) -> None:
     """Intents of real texts: accuracy, slots, out of scope; federated by domain, and baselines.
 
-    Reads intent.data and the edge model. Writes var/NAME-SEED/study-intents.
+    Reads intent.study.data and the edge model. Writes var/NAME-SEED/study-intents.
     """
     from clients.insight.intents.study import study_intents
 

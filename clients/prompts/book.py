@@ -12,17 +12,16 @@ An error names the file, the line and the remedy, never the text of a record.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clients.prompts.json_lines import json_lines
 from clients.prompts.record import PromptRecord
 from fl.errors import BookError
 from fl.site import Site
 
-LONGEST_LINE = 256 * 1024  # bytes; a longer line is no prompt
 HELDOUT_SHARE = 0.15
 HELDOUT_NAMES = ("val", "heldout", "test")
 
@@ -36,8 +35,14 @@ class Book:
     heldout: tuple[PromptRecord, ...]
 
 
-# A line's object, where it stands (for errors), whose book it is -> its record; None: not read.
-Reader = Callable[[Mapping[str, Any], str, Site], PromptRecord | None]
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """What makes records of the lines of a task's book."""
+
+    # A line's object, where it stands (for errors), whose book it is -> its record; None: not read.
+    record: Callable[[Mapping[str, Any], str, Site], PromptRecord | None]
+    keys: str  # that a line needs; said where there is no book
+    command: str  # what writes a book
 
 
 def read_completion(entry: Mapping[str, Any], where: str, site: Site) -> PromptRecord | None:
@@ -57,6 +62,9 @@ def read_completion(entry: Mapping[str, Any], where: str, site: Site) -> PromptR
     )
 
 
+COMPLETIONS = Reader(record=read_completion, keys="prompt and completion", command="./run.sh books")
+
+
 def text_of(entry: Mapping[str, Any], key: str, where: str) -> str:
     """The text under a key that every line needs, stripped. Raises BookError."""
     if key not in entry:
@@ -67,20 +75,18 @@ def text_of(entry: Mapping[str, Any], key: str, where: str) -> str:
     return found.strip()
 
 
-def read_book(path: Path, *, site: Site, reader: Reader = read_completion) -> Book:
+def read_book(path: Path, *, site: Site, reader: Reader = COMPLETIONS) -> Book:
     """Read and check a whole book of a task. Raises BookError at the first bad line."""
     if not path.is_file():
         raise BookError(
             f"{path}: the book of site {site.id} does not exist. "
-            "Write one JSON object a line with prompt and completion, or run ./run.sh books."
+            f"Write one JSON object a line with {reader.keys}, or run {reader.command}."
         )
     split: dict[bool, list[tuple[str, PromptRecord]]] = {True: [], False: []}
-    with open(path, "rb") as file:
-        # readline with a limit: a line of gigabytes is refused without reading it all
-        for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
-            if parsed := _parse(raw, f"{path}, line {number}", site, reader):
-                heldout, digest, record = parsed
-                split[heldout].append((digest, record))
+    for number, entry in json_lines(path):
+        if parsed := _parse(entry, f"{path}, line {number}", site, reader):
+            heldout, digest, record = parsed
+            split[heldout].append((digest, record))
     _need_both_parts(split, path)
     return Book(
         site=site,
@@ -90,35 +96,10 @@ def read_book(path: Path, *, site: Site, reader: Reader = read_completion) -> Bo
 
 
 def _parse(
-    raw: bytes, where: str, site: Site, reader: Reader
+    entry: Mapping[str, Any], where: str, site: Site, reader: Reader
 ) -> tuple[bool, str, PromptRecord] | None:
     """One line -> (held out?, digest of its prompt, record); None for lines that are not read."""
-    if len(raw) > LONGEST_LINE:
-        raise BookError(
-            f"{where}: longer than {LONGEST_LINE // 1024} KiB, which is no prompt. "
-            "Is a line break missing?"
-        )
-    if not raw.strip():
-        return None
-    try:
-        entry = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise BookError(
-            f"{where}: not valid UTF-8 at byte {error.start}. Save the file as UTF-8."
-        ) from None
-    except json.JSONDecodeError as error:
-        raise BookError(
-            f"{where}: not JSON ({error.msg}, column {error.colno}). "
-            "Each line must be one JSON object."
-        ) from None
-    except (ValueError, RecursionError):
-        raise BookError(
-            f"{where}: a number or a nesting too large for a prompt. "
-            "Each line must be one JSON object."
-        ) from None
-    if not isinstance(entry, dict):
-        raise BookError(f"{where}: expected a JSON object, found {type(entry).__name__}.")
-    record = reader(entry, where, site)
+    record = reader.record(entry, where, site)
     if record is None:
         return None
     try:

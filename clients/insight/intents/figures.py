@@ -24,7 +24,7 @@ def picture(results: Sequence[SetResult]) -> bytes:
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(_PANELS), sharey=True)
     for axes, (title, value) in zip(panels, _PANELS, strict=True):
-        _bars(axes, results, value)
+        bars(axes, results, value)
         axes.set_title(title, fontsize=10)
     panels[0].legend(fontsize=8, loc="lower left")
     stream = io.BytesIO()
@@ -32,14 +32,16 @@ def picture(results: Sequence[SetResult]) -> bytes:
     return stream.getvalue()
 
 
-def _bars(axes: Any, results: Sequence[SetResult], value: Callable[[Score], float | None]) -> None:
+def bars(axes: Any, results: Sequence[SetResult], value: Callable[[Score], float | None]) -> None:
+    """Draw a group of bars a data set; no bar for None, which is no zero."""
     arms = list(results[0].scores)
     width = 0.8 / len(arms)
     for place, arm in enumerate(arms):
         scores = [result.scores[arm] for result in results]
-        heights = [0.0 if score is None else value(score) or 0.0 for score in scores]
-        left = [i + (place - (len(arms) - 1) / 2) * width for i in range(len(results))]
-        axes.bar(left, heights, width, color=COLOURS[place], label=arm)
+        found = {i: value(score) for i, score in enumerate(scores) if score is not None}
+        known = {i: height for i, height in found.items() if height is not None}
+        left = [i + (place - (len(arms) - 1) / 2) * width for i in known]
+        axes.bar(left, list(known.values()), width, color=COLOURS[place], label=arm)
     axes.set_xticks(range(len(results)), [result.name for result in results], fontsize=9)
     axes.set_ylim(0, 1)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

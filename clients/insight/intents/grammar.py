@@ -100,9 +100,11 @@ class SlotGrammar:
         """`text` is one line; `limit` tokens are written at the most, `most` values."""
         self._vocabulary, self._end_id = vocabulary, end_id
         self._limit, self._most, self._repeats = limit, most, repeats
+        self.short = False  # has a slot or a value been barred for lack of room alone?
         self._data = text.encode()
         starts, ends = ([len(text[:i].encode()) for i in found] for found in borders(text))
         self._starts, self._ends = frozenset(starts), frozenset(ends)
+        self._last_start = max(starts, default=-1)
         self._to_end = _distances(self._ends, len(self._data))
         self._least = _suffix_least(
             {start: 2 + self._to_end[start + 1] for start in starts}, len(self._data), limit + 1
@@ -140,11 +142,9 @@ class SlotGrammar:
         depth = len(state.name)
         for place, name in enumerate(self._names):
             fits = len(name) - depth + self._least[state.behind] <= left
-            if (
-                name[:depth] != state.name
-                or not fits
-                or (place in state.used and not self._repeats)
-            ):
+            barred = place in state.used and not self._repeats
+            if name[:depth] != state.name or barred or not fits:
+                self.short |= not (barred or fits or depth or state.behind > self._last_start)
                 continue
             so_far = name[: depth + 1]
             after = replace(state, name=so_far)
@@ -164,6 +164,8 @@ class SlotGrammar:
             for token, taken in self._vocabulary.prefixes(self._data, start, before=before):
                 if self._to_end[start + taken] <= left - 1:
                     reached.setdefault(token, set()).add(start + taken)
+                else:
+                    self.short = True
         steps = {
             token: replace(state, where="value", at=frozenset(at)) for token, at in reached.items()
         }

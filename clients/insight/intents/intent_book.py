@@ -29,7 +29,10 @@ def intent_reader(settings: Settings) -> Reader:
     def read(entry: Mapping[str, Any], where: str, site: Site) -> PromptRecord:
         return intent_record(schema, *labelled(entry, where, schema))
 
-    return read
+    text, intent, slots = schema.line
+    return Reader(
+        record=read, keys=f"{text}, {intent} and {slots}", command="./run.sh books task=intent"
+    )
 
 
 def intent_record(schema: Schema, text: str, intent: str, slots: Slots) -> PromptRecord:

@@ -16,6 +16,9 @@ class SetResult:
     name: str
     train: int
     heldout: int
+    unread: int  # held-out texts longer than the model reads; they count as out of scope
+    unwritten: int  # held-out texts that leave no room for their whole right answer
+    shortened: int  # records whose answer is learned in part (learning.max_tokens)
     sites: Mapping[str, int]  # training records of each
     scores: Mapping[str, Score | None]
     seconds: Mapping[str, float]  # of each arm, training and judging

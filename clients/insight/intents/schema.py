@@ -31,7 +31,9 @@ class Intent:
 
     intent: str
     slots: Slots = field(default=(), repr=False)  # copied from the text, which is private
-    confidence: float  # probability among all intents of the schema
+    # Probability among all intents of the schema; out of scope: 1 - that of the likeliest in scope.
+    confidence: float
+    complete: bool = True  # False: the model had no room left in which more slots could be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,7 @@ class Schema:
                         "additionalProperties": False,
                     },
                     "confidence": confidence,
+                    "complete": {"const": False},
                 },
                 "required": ["intent", "slots", "confidence"],
                 "additionalProperties": False,
@@ -101,11 +104,16 @@ def words(name: str) -> str:
 
 
 def to_object(found: Intent, schema: Schema) -> dict[str, object]:
-    """As JSON: {intent, slots, confidence}. Where slots repeat, each has a list of values."""
+    """As JSON: {intent, slots, confidence}. Where slots repeat, each has a list of values.
+
+    `"complete": false` is added where slots may be missing for lack of room.
+    """
     slots: dict[str, object] = {}
     if schema.repeats:
         for name in dict.fromkeys(name for name, _ in found.slots):
             slots[name] = [value for own, value in found.slots if own == name]
     else:
         slots.update(found.slots)
-    return {"intent": found.intent, "slots": slots, "confidence": found.confidence}
+    said: dict[str, object] = {"intent": found.intent, "slots": slots}
+    said["confidence"] = found.confidence
+    return said if found.complete else {**said, "complete": False}

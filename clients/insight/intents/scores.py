@@ -17,7 +17,9 @@ class Score:
 
     accuracy: float  # of texts in scope: is the intent, chosen among those in scope, the right one?
     slot_f1: float | None = None  # exact values, micro; without any threshold
-    oos_recall: float | None = None  # at exactly the false alarms asked for, on the held-out texts
+    # At the false alarms asked for, on the held-out texts; None too where there are more of them at
+    # any threshold, as the model itself calls so many texts in scope out of it.
+    oos_recall: float | None = None
     calibrated_recall: float | None = None  # with the threshold of the calibration part ...
     calibrated_alarms: float | None = None  # ... and the false alarms it then causes
     valid: float | None = None  # share of answers that a JSON Schema validator accepts
@@ -38,13 +40,15 @@ def score_intents(
     inside = [(one, found) for one, found in pairs if one.intent != out_of_scope]
     outside = [found for one, found in pairs if one.intent == out_of_scope]
     right = sum(found.inside == one.intent for one, found in inside)
-    exact = fit_threshold([found for _, found in inside], out_of_scope, false_alarms)
+    good = [found for _, found in inside]
+    exact = fit_threshold(good, out_of_scope, false_alarms)
+    reached = _refused(good, out_of_scope, exact) <= false_alarms + 1e-9
     drawn = fit_threshold(calibration, out_of_scope, false_alarms)
     return Score(
         accuracy=right / len(inside) if inside else math.nan,
-        oos_recall=_refused(outside, out_of_scope, exact) if outside else None,
+        oos_recall=_refused(outside, out_of_scope, exact) if outside and reached else None,
         calibrated_recall=_refused(outside, out_of_scope, drawn) if outside else None,
-        calibrated_alarms=_refused([found for _, found in inside], out_of_scope, drawn),
+        calibrated_alarms=_refused(good, out_of_scope, drawn),
     )
 
 

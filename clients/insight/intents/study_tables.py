@@ -28,9 +28,11 @@ def markdown(results: Sequence[SetResult], settings: Settings) -> str:
         "# Study of intents",
         "Accuracy: texts in scope whose intent is the right one of all in scope. Slot F1: exact "
         f"values, micro. Oos recall: share of texts out of scope refused at {alarms:.0%} false "
-        "alarms, exactly so on the held-out texts; calibrated: the same with a threshold drawn "
-        "from records held back from training, and the false alarms it causes. Valid JSON: "
-        "re-parsed and checked against the JSON Schema. The regression knows no slots. "
+        "alarms, exactly so on the held-out texts (-: more at any threshold); "
+        "calibrated: the same with a threshold drawn from records held back from training, and the "
+        "false alarms it causes. Valid JSON: re-parsed and checked against the JSON Schema. The "
+        "regression knows no slots. Ms alone: median of texts chosen by digest, each read with "
+        "every adapter in turn. "
         f"Adapters: rank {learning.rank}, {settings.rounds} rounds of {learning.local_steps} "
         f"step(s) of {learning.batch_tokens} tokens at every site ({learning.optimizer} there, "
         f"{settings.federation.server_optimizer} at the server); the centralised one has all "
@@ -41,7 +43,8 @@ def markdown(results: Sequence[SetResult], settings: Settings) -> str:
         rows = [_row(arm, score, result.seconds[arm]) for arm, score in result.scores.items()]
         parts.append(
             f"## {result.name}: {result.train} records learned, {result.heldout} held out"
-            f"\n\n{table(_HEADER, rows)}\n\n{compared(result)}\n\nSites: {sites}."
+            f"\n\n{table(_HEADER, rows)}\n\n{compared(result)} {_too_long(result)}"
+            f"\n\nSites: {sites}."
         )
     return "\n\n".join(parts) + "\n"
 
@@ -55,6 +58,14 @@ def compared(result: SetResult) -> str:
     if words is not None:
         said.insert(0, _against("centralised", central, "the regression on words", words))
     return " ".join(said)
+
+
+def _too_long(result: SetResult) -> str:
+    return (
+        "Held-out texts longer than the model reads, which count as out of scope: "
+        f"{result.unread}; without room for their whole answer: {result.unwritten}. Records "
+        f"learned without the end of their answer: {result.shortened}."
+    )
 
 
 def _against(name: str, one: Score, other_name: str, other: Score) -> str:

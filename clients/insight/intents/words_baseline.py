@@ -37,8 +37,7 @@ def _judged(model: Any, texts: Sequence[Labelled], out_of_scope: str) -> list[Ju
     found = []
     for row in model.predict_proba([one.text for one in texts]).tolist():
         shares = dict(zip(names, row, strict=True))
-        outside = shares.get(out_of_scope, 0.0)
         best = max(shares, key=shares.__getitem__)
         inside = max((n for n in names if n != out_of_scope), key=shares.__getitem__)
-        found.append(Judged(best=best, inside=inside, confidence=shares[inside], outside=outside))
+        found.append(Judged(best=best, inside=inside, confidence=shares[inside]))
     return found

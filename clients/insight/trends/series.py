@@ -19,7 +19,8 @@ from clients.insight.forecast import Forecast
 from clients.insight.trends.encoding import HISTORY
 from clients.insight.trends.trend_book import counts_under, time_of
 from clients.ledger.journal import entries, ledger_file
-from clients.prompts.book import LONGEST_LINE, text_of
+from clients.prompts.book import text_of
+from clients.prompts.json_lines import LONGEST_LINE
 from fl.errors import BookError
 from fl.settings import Settings
 from fl.site import Site

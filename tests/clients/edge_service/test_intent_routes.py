@@ -8,7 +8,7 @@ import pytest
 from clients.edge_service.intent_routes import IntentRoutes
 from clients.insight.intents.schema import Intent
 from clients.insight.intents.schema_file import read_schema
-from fl.errors import BookError, FederationError
+from fl.errors import BookError, FederationError, LongTextError
 from fl.openai_api.errors import ApiError
 from fl.openai_api.resources import ResourceCall
 from fl.settings import resolve
@@ -20,6 +20,9 @@ def read(site: str, texts: Sequence[str]) -> list[Intent]:
     """Says of every text that its last word is a source."""
     if site == "bare":
         raise FederationError("no release yet")
+    for index, text in enumerate(texts):
+        if len(text) > 100:
+            raise LongTextError(index, found=300, most=240)
     if site == "torn":
         raise BookError("/private/book.jsonl, line 3")
     return [
@@ -54,6 +57,7 @@ def test_the_schema_is_told() -> None:
         [],
         {},
         {"text": ""},
+        {"text": " \n"},
         {"text": 1},
         {"texts": []},
         {"texts": "secret"},
@@ -68,6 +72,18 @@ def test_bad_bodies_are_refused_without_their_text(body: object) -> None:
         post(body)
     assert refused.value.http_status == 400
     assert "secret" not in str(refused.value)
+
+
+def test_a_text_that_the_model_cannot_read_whole_is_named_by_its_place() -> None:
+    for body, param in (
+        ({"text": "secret " * 20}, "text"),
+        ({"texts": ["cut h1", "secret " * 20]}, "texts[1]"),
+    ):
+        with pytest.raises(ApiError) as refused:
+            post(body)
+        assert (refused.value.http_status, refused.value.param) == (400, param)
+        assert str(refused.value).startswith(f"{param}: The text has 300 tokens")
+        assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("site", "status"), [("bare", 503), ("torn", 503), ("secret", 404)])

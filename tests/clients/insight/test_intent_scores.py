@@ -5,15 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
-from clients.insight.intents.data_sets import Labelled, read_set
-from clients.insight.intents.reading import Judged
-from clients.insight.intents.scores import score_intents, slot_f1
-from clients.insight.intents.study import books_by_domain, study_intents
+from clients.edge_model import edge_model
+from clients.insight.intents.data_sets import NETWORK_HELDOUT, Labelled, number_of, read_set
+from clients.insight.intents.figures import bars
+from clients.insight.intents.reading import IntentReader, Judged
+from clients.insight.intents.results import SetResult
+from clients.insight.intents.scores import Score, score_intents, slot_f1
+from clients.insight.intents.study import books_by_domain, study_intents, timed_texts
 from clients.insight.intents.words_baseline import words_score
 from fl.errors import SettingsError
-from fl.settings import Settings, load
+from fl.settings import Settings, load, resolve
 
 
 def test_slot_f1_counts_each_value_as_often_as_it_stands() -> None:
@@ -25,7 +29,7 @@ def test_slot_f1_counts_each_value_as_often_as_it_stands() -> None:
 
 def test_scores_by_hand() -> None:
     def one(best: str, inside: str, confidence: float) -> Judged:
-        return Judged(best=best, inside=inside, confidence=confidence, outside=0.1)
+        return Judged(best=best, inside=inside, confidence=confidence)
 
     held = [Labelled(text=str(i), intent=n, slots=()) for i, n in enumerate("aabb--")]
     judged = [
@@ -39,6 +43,15 @@ def test_scores_by_hand() -> None:
     assert score.oos_recall == 1 / 2  # two of four may be refused: the threshold is 0.8
     assert score.calibrated_recall == 1 / 2  # 0.7
     assert score.calibrated_alarms == 2 / 4
+    # One of four in scope is called out of scope whatever the threshold: 24 % cannot be had.
+    quarter, less = (
+        score_intents(held, judged, [], out_of_scope="-", false_alarms=share)
+        for share in (0.25, 0.24)
+    )
+    assert quarter.oos_recall == 0.0
+    assert less.oos_recall is None
+    assert less.calibrated_recall == 0.0
+    assert less.calibrated_alarms == 1 / 4
 
 
 @pytest.fixture
@@ -85,9 +98,63 @@ def test_the_whole_study_of_a_tiny_model(small: Settings) -> None:
     folder = small.run_dir / "study-intents"
     (result,) = json.loads((folder / "study-intents.json").read_text())
     for arm in ("base", "centralised", "federated"):
-        assert result["scores"][arm]["valid"] == 1.0
+        score = result["scores"][arm]
+        assert score["valid"] == 1.0
+        assert 0 <= score["slot_f1"] <= 1
+        assert score["one_ms"] > 0
+        assert score["batch_ms"] > 0
+    assert (result["unread"], result["unwritten"], result["shortened"]) == (0, 0, 0)
     assert "points" in (folder / "study-intents.md").read_text()
     assert (folder / "study-intents.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_too_long_counts_as_refused_and_is_reported(small: Settings) -> None:
+    """One held-out text that no model of 256 positions reads whole, one too long to be learned."""
+    file = resolve(small.intent.study.data) / "ibns_train.jsonl"
+    heldout = next(i for i in range(99) if number_of(f"t{i}") % NETWORK_HELDOUT == 0)
+    for template, words in ((f"t{heldout}", 300), (f"t{heldout + 1}", 60)):
+        text = " ".join(["link z from h1 to s1", *["z"] * words])
+        slots = [["source", "h1"], ["target", text.split("to ")[1]]]
+        line = {"text": text, "intent": "create_flow", "entities": slots, "template": template}
+        with file.open("a") as lines:
+            lines.write(json.dumps(line) + "\n")
+    study_intents(small, Console(quiet=True))
+    (result,) = json.loads((small.run_dir / "study-intents" / "study-intents.json").read_text())
+    assert (result["unread"], result["unwritten"], result["shortened"]) == (1, 1, 1)
+
+
+def test_timed_texts_are_of_all_kinds(small: Settings) -> None:
+    data = read_set("network", small.intent.study)
+    some = [*data.train, *data.heldout]
+    kinds = {one.text: one.intent for one in some}
+    first = sorted(some, key=lambda one: one.intent)
+    sorted_set = replace(data, heldout=tuple(first))
+    study = replace(small.intent.study, timed_requests=20)
+    chosen = timed_texts(
+        sorted_set,
+        IntentReader(edge_model(small), data.schema),
+        replace(small, intent=replace(small.intent, study=study)),
+    )
+    assert len(chosen) == 20
+    assert {kinds[text] for text in chosen} == {"create_flow", "remove_flow"}
+
+
+def test_what_an_arm_has_not_got_is_no_bar() -> None:
+    scores = {"words": None, "base": Score(accuracy=0.5), "federated": Score(accuracy=0.0)}
+    result = SetResult(
+        name="n",
+        train=1,
+        heldout=1,
+        unread=0,
+        unwritten=0,
+        shortened=0,
+        sites={},
+        scores=scores,
+        seconds={},
+    )
+    axes = Figure().subplots()
+    bars(axes, [result], lambda score: score.accuracy)
+    assert [bar.get_extents().height > 0 for bar in axes.patches] == [True, False]
 
 
 def test_data_that_is_not_there_is_named_before_any_training(small: Settings) -> None:

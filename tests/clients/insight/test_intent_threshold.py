@@ -7,8 +7,8 @@ from clients.insight.intents.threshold import fit_threshold
 
 
 def judged(*confidences: float, missed: int = 0) -> list[Judged]:
-    sure = [Judged(best="a", inside="a", confidence=c, outside=0.0) for c in confidences]
-    gone = [Judged(best="none", inside="a", confidence=0.3, outside=0.6)] * missed
+    sure = [Judged(best="a", inside="a", confidence=c) for c in confidences]
+    gone = [Judged(best="none", inside="a", confidence=0.3)] * missed
     return sure + gone
 
 
