@@ -4,9 +4,11 @@ Readings are made on the model's thread, after the prompts that wait and before 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as TooLate
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -30,11 +32,14 @@ from clients.insight.trends.series import CountSeries, series_of_log
 from clients.release_channel import ReleaseChannel
 from fl.adapter import Adapter
 from fl.errors import FederationError, GenerationError, NetGPTError
-from fl.openai_api.resources import Resource
+from fl.openai_api.errors import ApiError
+from fl.openai_api.resources import Resource, ResourceCall
 from fl.settings import Settings, with_task
 from fl.site import Site
 from fl.site_list import book_path, hosted_site
 from fl.tasks import BY_PRODUCTS, INTENT, TREND
+
+Answer = Callable[[ResourceCall], Mapping[str, object]]
 
 
 class ByProducts:
@@ -86,19 +91,29 @@ class ByProducts:
         ]
 
     def resources(self) -> list[Resource]:
-        """What the site's HTTP answers beside the models."""
+        """What the site's HTTP answers beside the models, for this site alone."""
         trends = TrendRoutes(
-            [self._site.id],
-            log=lambda _: series_of_log(self._settings[TREND], self._site, now=datetime.now(UTC)),
+            log=lambda: series_of_log(self._settings[TREND], self._site, now=datetime.now(UTC)),
             forecasts=self._forecasts,
             horizon=self._settings[TREND].trend.horizon,
         )
+        intents = IntentRoutes(self._schema, self._read_intents)
         return [
-            *IntentRoutes([self._site.id], self._schema, self._read_intents).resources(),
-            *trends.resources(),
+            replace(one, answer=partial(self._of_this_site, one.answer))
+            for one in (*intents.resources(), *trends.resources())
         ]
 
-    def _read_intents(self, site_id: str, texts: Sequence[str]) -> Sequence[Intent]:
+    def _of_this_site(self, answer: Answer, call: ResourceCall) -> Mapping[str, object]:
+        if call.query.get("site", self._site.id) != self._site.id:  # any text: not repeated
+            raise ApiError(
+                f"By-products are those of site {self._site.id} here; leave site= out, or ask the "
+                "other site's own edge service.",
+                http_status=404,
+                param="site",
+            )
+        return answer(call)
+
+    def _read_intents(self, texts: Sequence[str]) -> Sequence[Intent]:
         """A few at a time, so that prompts which come meanwhile are written in between."""
         steps = self._on_model(self._site_intents).steps(texts)
         found: list[Intent] = []
@@ -117,7 +132,7 @@ class ByProducts:
             )
         return self._intents
 
-    def _forecasts(self, site_id: str, series: CountSeries, steps: int) -> Sequence[Forecast]:
+    def _forecasts(self, series: CountSeries, steps: int) -> Sequence[Forecast]:
         """Step by step, so that prompts which come meanwhile are written in between.
 
         All steps together have asking.timeout_s.

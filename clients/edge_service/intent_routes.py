@@ -7,8 +7,6 @@
 `confidence` is the probability of the intent; of what is out of scope, 1 - that of the likeliest
 intent in scope. `"complete": false` is added where slots may be missing for lack of room. A text
 that the model cannot read whole is refused (400, param says which).
-
-?site=SITE is another site that this machine hosts.
 """
 
 import json
@@ -23,18 +21,15 @@ MOST_TEXTS = 64  # of one call
 LONGEST_TEXT = 2000  # characters
 
 Body = Mapping[str, object]
-Read = Callable[[str, Sequence[str]], Sequence[Intent]]  # (site's id, texts) -> intents
+Read = Callable[[Sequence[str]], Sequence[Intent]]
 
 
 class IntentRoutes:
-    """Of the sites of one service; the first is its own."""
+    """Of one site."""
 
-    def __init__(self, sites: Sequence[str], schema: Schema, read: Read) -> None:
-        """`sites` by their ids.
-
-        `read` may raise GenerationError, FederationError, BookError or LongTextError.
-        """
-        self._sites, self._schema, self._read = tuple(sites), schema, read
+    def __init__(self, schema: Schema, read: Read) -> None:
+        """`read` may raise GenerationError, FederationError, BookError or LongTextError."""
+        self._schema, self._read = schema, read
 
     def resources(self) -> list[Resource]:
         """What the gateway is to answer."""
@@ -47,16 +42,9 @@ class IntentRoutes:
         return self._schema.json_schema()
 
     def _intents(self, call: ResourceCall) -> Body:
-        site = call.query.get("site", self._sites[0])
-        if site not in self._sites:  # it may be any text, so it is not repeated
-            raise ApiError(
-                f"There is no such site here; there is: {', '.join(self._sites)}.",
-                http_status=404,
-                param="site",
-            )
         texts, one = _texts(call.body)
         try:
-            found = [to_object(intent, self._schema) for intent in self._read(site, texts)]
+            found = [to_object(intent, self._schema) for intent in self._read(texts)]
         except LongTextError as error:
             param = "text" if one else f"texts[{error.index}]"
             raise ApiError(f"{param}: {error}", param=param) from None

@@ -1,10 +1,8 @@
 """Forecasts over the site's HTTP API, beside the models; the same as the verb `trend`.
 
-    POST /v1/trends    {"history": [24 or more counts], "at": ISO 8601 of the last one's step,
-                        "steps": 1 to 48, "step_s": 3600}   -> {"object": "list", "data": [...]}
-    GET  /v1/trends    the site's own request log, in steps of trend.step_s, trend.horizon ahead
-
-?site=SITE is another site that this machine hosts.
+POST /v1/trends    {"history": [24 or more counts], "at": ISO 8601 of the last one's step,
+                    "steps": 1 to 48, "step_s": 3600}   -> {"object": "list", "data": [...]}
+GET  /v1/trends    the site's own request log, in steps of trend.step_s, trend.horizon ahead
 """
 
 import json
@@ -25,19 +23,16 @@ MOST_COUNTS = 2000  # of one call
 
 Found = TypeVar("Found")
 Body = Mapping[str, object]
-Log = Callable[[str], CountSeries]  # a site's own request log
-Forecasts = Callable[[str, CountSeries, int], Sequence[Forecast]]  # (site's id, series, steps)
+Log = Callable[[], CountSeries]  # the site's own requests
+Forecasts = Callable[[CountSeries, int], Sequence[Forecast]]  # (series, steps)
 
 
 class TrendRoutes:
-    """Of the sites of one service; the first is its own."""
+    """Of one site."""
 
-    def __init__(
-        self, sites: Sequence[str], *, log: Log, forecasts: Forecasts, horizon: int
-    ) -> None:
+    def __init__(self, *, log: Log, forecasts: Forecasts, horizon: int) -> None:
         """`log` may raise BookError, `forecasts` GenerationError or FederationError."""
-        self._sites, self._log = tuple(sites), log
-        self._forecasts, self._horizon = forecasts, horizon
+        self._log, self._forecasts, self._horizon = log, forecasts, horizon
 
     def resources(self) -> list[Resource]:
         """What the gateway is to answer."""
@@ -47,34 +42,21 @@ class TrendRoutes:
         ]
 
     def _given(self, call: ResourceCall) -> Body:
-        site = self._site(call)
-        series, steps = _series(call.body)
-        return self._answer(site, series, steps)
+        return self._answer(*_series(call.body))
 
     def _own(self, call: ResourceCall) -> Body:
-        site = self._site(call)
         try:
-            series = self._log(site)
+            series = self._log()
         except BookError as error:  # says how long the log is, and no more
             raise ApiError(str(error), http_status=409) from None
-        return self._answer(site, series, self._horizon)
+        return self._answer(series, self._horizon)
 
-    def _answer(self, site: str, series: CountSeries, steps: int) -> Body:
+    def _answer(self, series: CountSeries, steps: int) -> Body:
         try:
-            found = self._forecasts(site, series, steps)
+            found = self._forecasts(series, steps)
         except FederationError as error:
             raise ApiError(str(error), http_status=503, kind="server_error") from None
         return {"object": "list", "data": to_objects(series, found)}
-
-    def _site(self, call: ResourceCall) -> str:
-        site = call.query.get("site", self._sites[0])
-        if site not in self._sites:  # it may be any text, so it is not repeated
-            raise ApiError(
-                f"There is no such site here; there is: {', '.join(self._sites)}.",
-                http_status=404,
-                param="site",
-            )
-        return site
 
 
 def _series(body: bytes) -> tuple[CountSeries, int]:

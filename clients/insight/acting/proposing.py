@@ -48,6 +48,11 @@ def inferred(found: Any) -> Inferred:
         raise wrong
     if not 0 <= confidence <= 1:  # also refuses NaN
         raise wrong
+    if found.get("complete", True) is not True:
+        raise ActionError(
+            "The intent's slots may not be all there: the request was too long to be read to its "
+            "end. Say it in fewer words, or in two requests."
+        )
     pairs = list(_pairs(found.get("slots", {})))
     if not all(isinstance(name, str) and isinstance(text, str) for name, text in pairs):
         raise wrong

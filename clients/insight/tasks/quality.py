@@ -80,7 +80,7 @@ def _intents(model: EdgeModel, adapter: Adapter, task: Task) -> dict[str, float]
     right = [_labels(record, schema) for record in asked]
     texts = [record.short for record in asked]
     names = [judged.best for judged in reader.judge(adapter, texts)]
-    slots = reader.slots(adapter, texts, names)
+    slots = [copied.slots for copied in reader.slots(adapter, texts, names)]
     return {
         INTENTS: mean(name == said for (name, _), said in zip(right, names, strict=True)),
         SLOTS: slot_f1([own for _, own in right], slots) or 0.0,

@@ -54,6 +54,9 @@ def test_before_the_first_release_of_a_task_one_sentence_says_so(site: TinySite)
             assert refused.status_code == 503
             assert "simulate task=" in refused.json()["error"]["message"]
         assert post(site, "trends", SERIES, token=False).status_code == 401
+        elsewhere = post(site, "intents?site=secret", {"text": CANARY})
+        assert elsewhere.status_code == 404
+        assert "secret" not in elsewhere.text
 
 
 def test_every_task_is_answered_by_its_adapter_on_the_one_model(site: TinySite) -> None:

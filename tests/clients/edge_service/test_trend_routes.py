@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clients.edge_service.trend_routes import TrendRoutes
+from clients.edge_service.trend_routes import Forecasts, Log, TrendRoutes
 from clients.insight.forecast import Forecast
 from clients.insight.trends.series import CountSeries
 from fl.errors import BookError, FederationError
@@ -25,31 +25,34 @@ TOLD = Forecast(
 )
 
 
-def log(site: str) -> CountSeries:
-    if site == "young":
-        raise BookError("a request log of 3 whole steps")
+def log() -> CountSeries:
     at = datetime(2026, 3, 2, tzinfo=UTC)
     return CountSeries(counts=(5.0,) * 24, at=at, step=timedelta(hours=1))
 
 
-def forecasts(site: str, series: CountSeries, steps: int) -> Sequence[Forecast]:
-    if site == "bare":
-        raise FederationError("no release yet")
+def young() -> CountSeries:
+    raise BookError("a request log of 3 whole steps")
+
+
+def forecasts(series: CountSeries, steps: int) -> Sequence[Forecast]:
     return [TOLD] * steps
 
 
-ROUTES = TrendRoutes(["hill", "bare", "young"], log=log, forecasts=forecasts, horizon=2).resources()
+def untaught(series: CountSeries, steps: int) -> Sequence[Forecast]:
+    raise FederationError("no release yet")
 
 
-def post(body: object, **query: str) -> dict[str, list[dict[str, object]]]:
+def post(body: object) -> dict[str, list[dict[str, object]]]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    call = ResourceCall(method="POST", path={}, query=query, body=raw)
-    return dict(ROUTES[0].answer(call))  # type: ignore[arg-type]
+    call = ResourceCall(method="POST", path={}, query={}, body=raw)
+    routes = TrendRoutes(log=log, forecasts=forecasts, horizon=2).resources()
+    return dict(routes[0].answer(call))  # type: ignore[arg-type]
 
 
-def get(**query: str) -> dict[str, list[dict[str, object]]]:
-    call = ResourceCall(method="GET", path={}, query=query, body=b"")
-    return dict(ROUTES[1].answer(call))  # type: ignore[arg-type]
+def get(log: Log = log, forecasts: Forecasts = forecasts) -> dict[str, list[dict[str, object]]]:
+    call = ResourceCall(method="GET", path={}, query={}, body=b"")
+    routes = TrendRoutes(log=log, forecasts=forecasts, horizon=2).resources()
+    return dict(routes[1].answer(call))  # type: ignore[arg-type]
 
 
 GOOD: dict[str, object] = {"history": [5] * 24, "at": "2026-03-02T00:00:00", "steps": 3}
@@ -69,12 +72,13 @@ def test_the_sites_own_log() -> None:
     ]
 
 
-@pytest.mark.parametrize(("site", "status"), [("bare", 503), ("young", 409), ("77", 404)])
-def test_sites_that_cannot_answer(site: str, status: int) -> None:
-    with pytest.raises(ApiError) as refused:
-        get(site=site)
-    assert refused.value.http_status == status
-    assert "77" not in str(refused.value)
+def test_a_site_that_cannot_answer() -> None:
+    with pytest.raises(ApiError, match="3 whole steps") as refused:
+        get(log=young)
+    assert refused.value.http_status == 409
+    with pytest.raises(ApiError, match="no release yet") as refused:
+        get(forecasts=untaught)
+    assert refused.value.http_status == 503
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,12 @@ def test_a_batch_is_a_slice() -> None:
     assert action.parameters == {"bits_per_s": (8e6, 8e6)}
 
 
+def test_slots_that_may_not_be_all_there_make_no_action() -> None:
+    found = {"intent": "remove_flow", "slots": {}, "confidence": 0.9, "complete": False}
+    with pytest.raises(ActionError, match="fewer words"):
+        inferred(found)
+
+
 @pytest.mark.parametrize(
     ("intent", "confidence"), [("out_of_scope", 1.0), ("create_flow", 0.2), ("a+b+c", 1.0)]
 )
