@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import FrameType
 from typing import Annotated
 
@@ -15,14 +15,15 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from clients.arguments import is_setting
 from clients.asking.cloud_channel import CloudChannel, service_address
 from clients.insight.verb import insight
+from clients.insight.verbs import act, intent, trend
 from clients.profiles.verb import profile
 from clients.workflow.workflow_file import workflow_of
 from fl.choices import load_fitting
 from fl.errors import FederationError, NetGPTError, SettingsError
 from fl.settings import Settings
-from fl.site import Site
 from fl.site_list import book_path, federated_sites
 from fl.tasks import COMPLETE
 
@@ -91,8 +92,8 @@ def ask(
     site's ledger, and with --person the history in that profile.
     """
     words = list(arguments or [])
-    settings = _of_completions([word for word in words if _is_setting(word)])
-    prompts = [word for word in words if not _is_setting(word)]
+    settings = _of_completions([word for word in words if is_setting(word)])
+    prompts = [word for word in words if not is_setting(word)]
     from clients.demo_asking import DEMO_PROMPTS, ask_and_show
 
     sites = {s.id: s for s in federated_sites(settings)}
@@ -241,68 +242,6 @@ def without_federation(arguments: Arguments = None) -> None:
 
 
 @app.command()
-def intent(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[TEXT] [site=S] [jsonl=FILE] [out=FILE] [KEY=VALUE]...",
-            help="A text, and settings.",
-        ),
-    ] = None,
-    site: Annotated[str, typer.Option(help="The site whose adapter reads it.")] = "",
-    jsonl: Annotated[str, typer.Option(help='A file of {"text": ...} lines instead.')] = "",
-    out: Annotated[str, typer.Option(help="Where the answers to them go; else printed.")] = "",
-) -> None:
-    """Read a text as an intent with slots: JSON that is valid under intent.schema.
-
-    Reads the site's shelf of task=intent and the edge model; sends nothing. Writes OUT, if given.
-    Line n of the answers is about line n of FILE; all else that is said goes to standard error.
-    """
-    file, rest = _named(arguments, "jsonl")
-    target, rest = _named(rest, "out")
-    jsonl, out = jsonl or file, out or target
-    words, settings, chosen = _at_site(rest, site)
-    if len(words) != (0 if jsonl else 1):
-        raise SettingsError(
-            'Give one text, or jsonl=FILE: ./run.sh intent "drop the flow from h1 to h2"'
-        )
-    from clients.insight.intents.verb import read_and_show
-
-    read_and_show(
-        settings,
-        chosen,
-        text=words[0] if words else "",
-        jsonl=jsonl,
-        out=out,
-        console=Console(stderr=True),
-    )
-
-
-@app.command()
-def trend(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[book=FILE] [site=S] [KEY=VALUE]...", help="A series of counts, settings."
-        ),
-    ] = None,
-    site: Annotated[str, typer.Option(help="The site whose adapter forecasts.")] = "",
-) -> None:
-    """Forecast the next counts of a series: value, interval, direction, level, and a picture.
-
-    Reads FILE (JSONL or CSV of t and count), else the site's own request log; the site's shelf of
-    task=trend and the edge model. Writes trend.png and trend.json to the site's folder of the task.
-    """
-    book, rest = _named(arguments, "book")
-    words, settings, chosen = _at_site(rest, site)
-    if words:
-        raise SettingsError("Give one series: ./run.sh trend book=FILE, or site=S for its log.")
-    from clients.insight.trends.verb import forecast_and_show
-
-    forecast_and_show(settings, chosen, book=book, console=Console())
-
-
-@app.command()
 def ledger(arguments: Arguments = None) -> None:
     """Print what the sites of this machine have spent: bytes, characters, seconds, by mode.
 
@@ -344,8 +283,8 @@ def workflow(
     Reads the file. Writes nothing.
     """
     words = list(arguments or [])
-    settings = _settings([word for word in words if _is_setting(word)])
-    files = [word for word in words if not _is_setting(word)]
+    settings = _settings([word for word in words if is_setting(word)])
+    files = [word for word in words if not is_setting(word)]
     if len(files) > 1:
         raise SettingsError(f"Give one workflow file, found {len(files)}.")
     from clients.workflow.verb import show_workflow
@@ -368,8 +307,8 @@ def trace(
     Reads var/NAME-SEED/sites/SITE/traces.jsonl, which holds no text. Writes nothing.
     """
     words = list(arguments or [])
-    settings = _settings([word for word in words if _is_setting(word)])
-    wanted = [word for word in words if not _is_setting(word)] or ["last"]
+    settings = _settings([word for word in words if is_setting(word)])
+    wanted = [word for word in words if not is_setting(word)] or ["last"]
     sites = [s.id for s in federated_sites(settings)]
     if len(wanted) > 1 or (site and site not in sites):
         raise SettingsError(
@@ -379,46 +318,6 @@ def trace(
     from clients.workflow.verb import show_trace
 
     show_trace(settings, site or sites[0], wanted[0], Console())
-
-
-@app.command()
-def act(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[intents=FILE] [apply=true] [yes=true] [confirm=ID] [undo=ID] [audit=true] "
-            "[KEY=VALUE]...",
-            help="Intents as JSON, one, a list or lines; without a file from standard input.",
-        ),
-    ] = None,
-) -> None:
-    """Propose management actions for inferred network intents; apply them with apply=true.
-
-    Prints each action as JSON and what it would change; nothing changes without apply=true. What
-    takes something away needs its id, typed or as confirm=ID after a dry run. undo=ID shows the
-    same of taking the newest one back; audit=true prints and checks the audit. Writes
-    var/NAME-SEED/network: rules.json, which admission and edge services obey, and audit.jsonl.
-    """
-    from clients.insight.acting.carrying_out import Consent
-    from clients.insight.acting.deployment import simulator_of
-    from clients.insight.acting.verb import propose_and_apply, show_audit, undo
-    from clients.insight.acting.words import read_intents, split_words
-
-    words, rest = split_words(arguments or [])
-    settings, console = _settings(rest), Console()
-    if words.audit:
-        show_audit(settings, console)
-        return
-    terminal = sys.stdin.isatty() and (words.undo or words.intents != "-")
-    consent = Consent(
-        apply=words.apply, yes=words.yes, confirm=words.confirm, ask=input if terminal else None
-    )
-    actuator = simulator_of(settings)
-    if words.undo:
-        undo(settings, words.undo, console, actuator=actuator, consent=consent)
-    else:
-        intents = read_intents(words.intents)
-        propose_and_apply(settings, intents, console, actuator=actuator, consent=consent)
 
 
 @app.command()
@@ -438,42 +337,12 @@ def answers(arguments: Arguments = None) -> None:
 
 app.add_typer(profile, name="profile")
 app.add_typer(insight, name="insight")
-
-
-def _at_site(arguments: Sequence[str] | None, site: str) -> tuple[list[str], Settings, Site]:
-    """(words that are no settings, the settings, the site; the first where none is named)."""
-    named, words = _named(arguments, "site")
-    site = site or named
-    settings = _settings([word for word in words if _is_setting(word)])
-    sites = {s.id: s for s in federated_sites(settings)}
-    if site and site not in sites:
-        raise SettingsError(f"There is no site {site!r}. The sites are: {', '.join(sites)}.")
-    chosen = sites[site] if site else next(iter(sites.values()))
-    return [word for word in words if not _is_setting(word)], settings, chosen
-
-
-def _named(arguments: Sequence[str] | None, name: str) -> tuple[str, list[str]]:
-    """(the value of NAME=VALUE, "" where it is not there; the other words).
-
-    Raises SettingsError where it is given twice.
-    """
-    words = list(arguments or [])
-    found = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
-    if len(found) > 1:
-        raise SettingsError(f"{name}= is given {len(found)} times. Give it once.")
-    rest = [word for word in words if not word.startswith(f"{name}=")]
-    return (found[0] if found else ""), rest
+for by_product in (intent, trend, act):
+    app.command()(by_product)
 
 
 def _seeds(settings: Settings) -> list[int]:
     return list(range(settings.seed, settings.seed + settings.seeds))
-
-
-def _is_setting(word: str) -> bool:
-    """key=value without a blank, or with one in the value of a key that there is; else a text."""
-    key, sign, value = word.partition("=")
-    known = key == "config" or key.split(".")[0] in {field.name for field in fields(Settings)}
-    return bool(sign) and " " not in key and (known or " " not in value)
 
 
 def _settings(arguments: Sequence[str] | None) -> Settings:
