@@ -25,6 +25,7 @@ from fl.settings import Settings
 from fl.signing import check_signature
 from fl.site import Site
 from fl.site_list import site_folder
+from fl.tasks import COMPLETE
 
 LONGEST_PAUSE_S = 60.0  # between two tries of a release that was refused
 
@@ -91,7 +92,7 @@ class ReleaseWatch:
             self._note_away(error)
             return
         if self._away:
-            self._say("cloud back")
+            self._say_of_cloud("cloud back")
             self._away = ""
         if offered is None or self._is_in_use(offered):
             self._refused = None
@@ -181,5 +182,10 @@ class ReleaseWatch:
 
     def _note_away(self, error: GenerationError) -> None:
         if error.status != self._away:
-            self._say(f"cloud away ({error.status}): {error}")
+            self._say_of_cloud(f"cloud away ({error.status}): {error}")
             self._away = error.status
+
+    def _say_of_cloud(self, text: str) -> None:
+        """Once a service: the by-products' watches see the same cloud."""
+        if self._settings.task == COMPLETE:
+            self._say(text)

@@ -242,7 +242,7 @@ def test_a_nudge_ends_the_pause(site: TinySite) -> None:
     class Away:
         """A cloud that is away, which is all that looking needs."""
 
-        def current(self, site_id: str) -> None:
+        def current(self, site_id: str, *, task: str) -> None:
             looks.append(site_id)
             raise GenerationError("away", status="UNAVAILABLE")
 
@@ -260,8 +260,10 @@ def test_a_nudge_ends_the_pause(site: TinySite) -> None:
     )
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(watch.run, stop)
-        site.until(lambda: len(looks) == 1)
-        watch.nudge()
-        site.until(lambda: len(looks) == 2)
-        stop.set()
+        try:
+            site.until(lambda: len(looks) == 1)
+            watch.nudge()
+            site.until(lambda: len(looks) == 2)
+        finally:
+            stop.set()
         running.result(30)

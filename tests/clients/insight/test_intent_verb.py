@@ -25,7 +25,7 @@ def site(tmp_path: Path) -> TinySite:
     """Its shelf has a first adapter of task=intent, and it has a book."""
     site = tiny_site(tmp_path)
     own = with_task(site.settings, INTENT)
-    release = site.release(2, shared=first_adapter(own))
+    release = site.release(2, shared=first_adapter(own), task=INTENT)
     shelf = open_shelf(own, SITE, "001")
     shelf.keep_release(release)
     shelf.use(release.number)

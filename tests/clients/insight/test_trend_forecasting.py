@@ -31,7 +31,7 @@ class SureWriter:
     def weigh(
         self, prompts: Sequence[str], adapter: object, trie: Options, *, width: int
     ) -> list[list[tuple[int, float]]]:
-        assert width == len(trie) == len(LETTERS)
+        assert width == len(trie.children[()]) == len(LETTERS)
         self.prompts.append(len(prompts))
         share = -math.log(len(self._letters))
         nats = [share if i in self._letters else -math.inf for i in range(len(LETTERS))]
