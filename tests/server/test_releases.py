@@ -112,7 +112,7 @@ def _swap_folder(folder: Path) -> None:
     [
         (flip_a_bit, r"adapter_model\.safetensors has sha256"),
         (lambda folder: adapter_file.write(folder, drawn(9)), r"adapter_model.* has sha256"),
-        (_swap_folder, "says release 0 of federation 001, expected release 1"),
+        (_swap_folder, "says release 0 of federation 001 of task=complete, expected release 1"),
         (lambda folder: (folder / "manifest.sig").unlink(), r"manifest\.sig is missing"),
     ],
 )
@@ -131,7 +131,9 @@ def test_another_cloud_or_federation_is_refused(tmp_path: Path) -> None:
     assert Releases(tmp_path, federation="001", cloud_key=CLOUD_KEY).current().number == 1
     with pytest.raises(ReleaseError, match="another cloud made it"):
         Releases(tmp_path, federation="001", cloud_key=OTHER_CLOUD_KEY).current()
-    with pytest.raises(ReleaseError, match="of federation 001, expected release 1 of federation 2"):
+    with pytest.raises(
+        ReleaseError, match="of federation 001 of task=complete, expected release 1 of federation 2"
+    ):
         Releases(tmp_path, federation="2", key=KEY).current()
 
 
@@ -145,3 +147,10 @@ def test_no_current_names_the_remedy(tmp_path: Path) -> None:
         opened(tmp_path).current()
     opened(tmp_path).rollback(0, why="by hand")
     assert visible(tmp_path) == {"0", "current", "history.jsonl"}
+
+
+def test_a_release_of_another_task_is_refused(tmp_path: Path) -> None:
+    with_promoted(tmp_path, 2)
+    other = Releases(tmp_path, federation="001", cloud_key=CLOUD_KEY, task="intent")
+    with pytest.raises(ReleaseError, match="of task=complete, expected release .* of task=intent"):
+        other.current()
