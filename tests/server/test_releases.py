@@ -152,5 +152,5 @@ def test_no_current_names_the_remedy(tmp_path: Path) -> None:
 def test_a_release_of_another_task_is_refused(tmp_path: Path) -> None:
     with_promoted(tmp_path, 2)
     other = Releases(tmp_path, federation="001", cloud_key=CLOUD_KEY, task="intent")
-    with pytest.raises(ReleaseError, match="of task=complete, expected release .* of task=intent"):
+    with pytest.raises(ReleaseError, match=r"of task=complete, expected release .* of task=intent"):
         other.current()
