@@ -8,7 +8,7 @@ reported together, before anything runs.
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -231,6 +231,13 @@ def with_task(settings: Settings, task: str) -> Settings:
     return _frozen(
         turned(node, before=settings.task, after=task, told=settings.told, read=_read_config)
     )
+
+
+def as_file(settings: Settings) -> bytes:
+    """A configuration file that loads as these settings, for a process that is started with it."""
+    every = asdict(settings)
+    del every["told"]  # there, all is
+    return (json.dumps(every, indent=1) + "\n").encode()
 
 
 def _frozen(node: DictConfig) -> Settings:

@@ -3,7 +3,6 @@
 All of it on this machine, in a folder of its own, so that nobody's ledger and shelf are touched.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -11,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from clients.asking.cloud_channel import CloudChannel
 from clients.edge_service.asking_client import AskingClient, living_service
@@ -22,7 +21,7 @@ from fl.errors import FederationError, GenerationError
 from fl.link.profiles import profile
 from fl.link.relay import Relay
 from fl.process_group import ProcessGroup, children, end_orphans
-from fl.settings import Settings, home
+from fl.settings import Settings, as_file, home
 from fl.site import Site
 
 READY_S = 180.0  # for services to load their models, beside each other
@@ -162,7 +161,7 @@ def _of_a_site(world: Settings, site_id: str, *, cloud: str, cell: str) -> Setti
 
 def _start(group: ProcessGroup, name: str, verb: tuple[str, str], settings: Settings) -> None:
     file = group.folder / f"{name}.json"
-    durable.publish(file, json.dumps(asdict(settings), indent=1).encode(), mode=0o600)
+    durable.publish(file, as_file(settings), mode=0o600)
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_KEYS")}
     environment |= {"NETGPT_HOME": str(home()), "OMP_NUM_THREADS": "1"}
     group.start(name, [sys.executable, "-m", *verb, f"config={file}"], environment)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fl.processor import sums_int8_exactly
+
 Linear = Callable[[Tensor], Tensor]  # (N, d_in) float32 -> (N, d_out) float32
 
 _PACKED_FOR = 16  # rows that oneDNN lays a packed weight out for
@@ -55,4 +57,5 @@ def _int8(weight: Tensor, bias: Tensor | None) -> Linear:
         rounded = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
     ops: Any = torch.ops.quantized
     packed = ops.linear_prepack(rounded, bias)
-    return lambda x: ops.linear_dynamic(x, packed)
+    fewer_bits = not sums_int8_exactly()  # activations of 7 bits: their sums do not overflow
+    return lambda x: ops.linear_dynamic(x, packed, fewer_bits)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fl.settings import load, with_task
+from fl.settings import as_file, load, with_task
 from fl.tasks import COMPLETE, INTENT, TASKS, TREND
 
 
@@ -45,3 +45,10 @@ def test_what_a_file_says_holds_for_every_task(tmp_path: Path) -> None:
     for task in (INTENT, TREND):
         learning = with_task(settings, task).learning
         assert (learning.rank, learning.alpha) == (2, 4.0)
+
+
+def test_settings_written_to_a_file_are_read_from_it(tmp_path: Path) -> None:
+    """As for the processes that orchestrate and engine.workers start."""
+    settings, file = load(["task=trend", "seed=3"]), tmp_path / "settings.json"
+    file.write_bytes(as_file(settings))
+    assert replace(load([f"config={file}"]), told=[]) == replace(settings, told=[])

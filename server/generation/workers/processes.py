@@ -7,17 +7,16 @@ A worker that ends is started again, after a pause that grows while it keeps dyi
 this process: in order with `close`, by the end of their standard input where it was killed.
 """
 
-import json
 import os
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from fl import durable
 from fl.process_group import ProcessGroup
-from fl.settings import Settings, home
+from fl.settings import Settings, as_file, home
 
 ADDRESS_FILE = "service.address"  # as a service notes it
 _FOLDER = "workers"  # in the run folder
@@ -71,7 +70,7 @@ class WorkerProcesses:
     def _start(self, name: str, settings: Settings) -> None:
         folder = self._folder(name)
         file = folder / "settings.json"
-        durable.publish(file, json.dumps(asdict(settings), indent=1).encode(), mode=0o600)
+        durable.publish(file, as_file(settings), mode=0o600)
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_WORKERS}
         environment["NETGPT_HOME"] = str(home())
         self._group.start(

@@ -6,7 +6,7 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from fl.errors import BaseModelError, FederationError
-from fl.settings import Settings
+from fl.settings import Settings, as_file
 from server.federation.flower_app import app, federation_folder
 from server.federation.readiness import require_ready
 from server.federation.round_log import read_status
@@ -29,9 +29,8 @@ def start(config: Path, *, federation: str = "") -> None:
 
 def written(settings: Settings, file: Path) -> Path:
     """A config file that makes these settings."""
-    from omegaconf import OmegaConf
 
-    OmegaConf.save(OmegaConf.structured(settings), file)
+    file.write_bytes(as_file(settings))
     return file
 
 
