@@ -114,10 +114,14 @@ class ByProducts:
         return answer(call)
 
     def _read_intents(self, texts: Sequence[str]) -> Sequence[Intent]:
-        """A few at a time, so that prompts which come meanwhile are written in between."""
-        steps = self._on_model(self._site_intents).steps(texts)
+        """A few at a time, so that prompts which come meanwhile are written in between.
+
+        All together have asking.timeout_s; a threshold half drawn by then is there for the next.
+        """
+        until = time.monotonic() + self._timeout_s
+        steps = self._on_model(self._site_intents, until=until).steps(texts)
         found: list[Intent] = []
-        while (some := self._on_model(lambda _: next(steps, None))) is not None:
+        while (some := self._on_model(lambda _: next(steps, None), until=until)) is not None:
             found += some
         return found
 

@@ -20,7 +20,12 @@ class SiteRules:
 
     def hear(self, site_id: str, rules: Rules) -> None:
         """The cloud's newest word about a site, which replaces the one before."""
-        obeyed = tuple(rule for rule in rules.rules if rule.site == site_id and _keeps(rule))
+        own = self._own()  # a cloud of this host tells its own back, which are taken back there
+        obeyed = tuple(
+            rule
+            for rule in rules.rules
+            if rule.site == site_id and _keeps(rule) and rule != own.of(rule.kind, site_id)
+        )
         with self._lock:
             self._heard[site_id] = Rules(rules=obeyed)
 

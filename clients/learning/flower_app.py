@@ -113,7 +113,7 @@ def _in_this_process(kind: str, message: Message, context: Context) -> Parts:
         # Sites of a simulation learn side by side, one CPU each.
         settings = replace(settings, threads=1)
     site_id, plan, sent = read_plan(message.content)
-    settings = with_task(settings, plan.task) if plan.task != settings.task else settings
+    settings = with_task(settings, plan.task)
     site = _hosted(site_id, context, settings)
     try:
         from clients.learning.edge_site import open_edge_site

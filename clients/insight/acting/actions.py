@@ -5,9 +5,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-ACTION_KINDS = ("qos_class", "slice", "bandwidth_reservation", "route_preference", "filter")
-
-
 Parameters = Mapping[str, float | str | bool | tuple[float, ...]]
 
 
@@ -38,11 +35,6 @@ class Action:
         its = {"kind": self.kind, "target": [asdict(t) for t in self.target]}
         text = json.dumps(its | {"parameters": dict(self.parameters)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    @property
-    def needs_confirmation(self) -> bool:
-        """Must a person say yes to just this one? It takes away, or is partly a guess."""
-        return self.destructive or bool(self.assumed)
 
 
 def document(action: Action) -> dict[str, object]:

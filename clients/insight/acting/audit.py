@@ -71,10 +71,10 @@ class Audit:
     ) -> Line:
         """Add a line; it is on the disk when this returns.
 
-        Raises ActionError where the audit has been tampered with: nothing is done unaudited.
+        Raises ActionError where the audit has been tampered with, or the disk refuses: nothing is
+        done unaudited.
         """
         assert event in EVENTS, event
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._alone():
             lines = self._checked()
             last = _digest(lines[-1]) if lines else NOTHING
@@ -100,7 +100,10 @@ class Audit:
             return line
 
     def lines(self) -> list[Line]:
-        """All, oldest first. Raises ActionError where one was changed, taken out or cut off."""
+        """All, oldest first.
+
+        Raises ActionError where one was changed, taken out or cut off, or the disk refuses.
+        """
         if not self._file.exists() and not self._head.exists():
             return []
         with self._alone():
@@ -126,7 +129,7 @@ class Audit:
             if line.number != number or line.before != before:
                 raise self._tampered(number)
             before = _digest(raw)
-        head = self._head.read_text() if self._head.exists() else f"0 {NOTHING}"
+        head = self._head.read_text(errors="replace") if self._head.exists() else f"0 {NOTHING}"
         count, _, digest = head.strip().partition(" ")
         # A process that died between the line and the head leaves the head one behind.
         digests = {len(raws): before}
@@ -148,9 +151,16 @@ class Audit:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with open(self._file.with_suffix(".lock"), "ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)  # ends with the file
-            yield
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._file.with_suffix(".lock"), "ab") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX)  # ends with the file
+                yield
+        except OSError as error:
+            raise ActionError(
+                f"The audit {self._file} cannot be kept ({error.strerror}), and nothing is done "
+                "unaudited. Make room, or give this user the right to write there."
+            ) from None
 
 
 def _line(raw: bytes, file: Path) -> Line:

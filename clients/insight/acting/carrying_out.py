@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 
@@ -98,7 +99,8 @@ class CarryingOut:
             self._failed(steps, "changed")
             raise
         except OSError as error:
-            self._failed(steps, "disk")
+            with suppress(ActionError):  # the audit may lie on the same full disk
+                self._failed(steps, "disk")
             raise ActionError(
                 f"The rules could not be written ({error.strerror}). Make room or rights, then "
                 "look at a dry run: it shows what holds."

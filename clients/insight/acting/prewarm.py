@@ -5,6 +5,7 @@ Requests are those of the sites' ledgers. Adverts tell of those alone that go to
 others need no place there.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -170,6 +171,8 @@ class _Tail:
         """
         try:
             with open(self._file, "rb") as stream:
+                if stream.seek(0, os.SEEK_END) < self._read:
+                    self._read = 0  # begun anew
                 stream.seek(self._read)
                 raw = stream.read()
         except OSError:

@@ -56,7 +56,7 @@ class Simulator:
             sites = [self._site(target) for target in action.target]
             if len(set(sites)) < len(sites):
                 raise ActionError("A slice has each site once; this one names a site twice.")
-            after = _CHANGES[action.kind](self, action, sites, state.now)
+            after = CHANGES[action.kind](self, action, sites, state.now)
             if _meaning(after) == _meaning(state.now):
                 raise ActionError(
                     f"Action {action.id} would change nothing: what it asks for holds already. "
@@ -211,7 +211,7 @@ def _meaning(rules: Rules) -> set[Rule]:
     return {replace(rule, action="") for rule in rules.rules}
 
 
-_CHANGES: dict[str, Callable[[Simulator, Action, Sequence[str], Rules], Rules]] = {
+CHANGES: dict[str, Callable[[Simulator, Action, Sequence[str], Rules], Rules]] = {
     "bandwidth_reservation": Simulator._reservation,
     "slice": Simulator._slice,
     "qos_class": Simulator._qos,

@@ -54,9 +54,7 @@ def study_intents(settings: Settings, console: Console) -> None:
 
     Raises SettingsError where the data is not there, before anything is trained.
     """
-    if settings.task != INTENT:
-        settings = with_task(settings, INTENT)
-    settings = replace(settings, personal="none", method="fedavg")
+    settings = replace(with_task(settings, INTENT), personal="none", method="fedavg")
     its = settings.intent.study
     sets = {name: read_set(name, its) for name in its.sets}
     model = edge_model(settings)

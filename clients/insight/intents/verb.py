@@ -42,7 +42,7 @@ def read_and_show(
             'h1 to h2"'
         )
     target = writable(out) if out else None
-    own = settings if settings.task == INTENT else with_task(settings, INTENT)
+    own = with_task(settings, INTENT)
     intents = site_intents(own, site, console)
     try:
         steps = intents.steps(texts, together=TOGETHER)

@@ -76,13 +76,14 @@ def _completions(model: EdgeModel, adapter: Adapter, task: Task) -> dict[str, fl
 
 def _intents(model: EdgeModel, adapter: Adapter, task: Task) -> dict[str, float]:
     schema = schema_of(task.settings)
-    reader, asked = IntentReader(model, schema), task.asked()
+    reader = IntentReader(model, schema)
+    # what the model cannot read whole is refused in use, too
+    asked = [record for record in task.asked() if reader.fits(record.short)]
     right = [_labels(record, schema) for record in asked]
-    texts = [record.short for record in asked]
-    names = [judged.best for judged in reader.judge(adapter, texts)]
-    slots = [copied.slots for copied in reader.slots(adapter, texts, names)]
+    found = reader.read(adapter, [record.short for record in asked], threshold=0.0)
+    slots = [one.slots for one in found]
     return {
-        INTENTS: mean(name == said for (name, _), said in zip(right, names, strict=True)),
+        INTENTS: mean(name == said.intent for (name, _), said in zip(right, found, strict=True)),
         SLOTS: slot_f1([own for _, own in right], slots) or 0.0,
     }
 

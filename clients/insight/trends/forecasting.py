@@ -14,7 +14,7 @@ from clients.insight.trends.decoding import (
     mixture,
     of_letters,
 )
-from clients.insight.trends.encoding import HISTORY, LETTERS, Window, prompt_text
+from clients.insight.trends.encoding import HISTORY, LETTERS, MOST, Window, prompt_text
 from fl.adapter import Adapter
 from fl.prompt_format import task_prompt
 from fl.tasks import TREND
@@ -85,6 +85,6 @@ class Forecasting:
             # Shares spread evenly, in another order each time: less noise than independent draws.
             shares = rng.sample([(i + 0.5) / PATHS for i in range(PATHS)], PATHS)
             paths = [
-                [*path, float(one.quantile(share))]
+                [*path, min(float(one.quantile(share)), MOST)]
                 for path, one, share in zip(paths, found, shares, strict=True)
             ]

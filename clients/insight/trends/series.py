@@ -116,10 +116,11 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, datetime, float]]:
         try:
             rows = csv.DictReader(text)
             if not {"t", "count"} <= set(rows.fieldnames or ()):
-                names = [name for name in rows.fieldnames or () if name.isidentifier()]
-                raise BookError(  # what is no name may be a count
+                missing = [name for name in ("t", "count") if name not in (rows.fieldnames or ())]
+                raise BookError(
                     f"{file}, line 1: expected a header with the columns t and count, separated "
-                    f"by commas; found{': ' if names else ' '}{', '.join(names) or 'no names'}."
+                    f"by commas; found {len(rows.fieldnames or ())} columns, none of them called "
+                    f"{' or '.join(missing)}."
                 )
             for row in rows:
                 where = f"{file}, line {rows.line_num}"

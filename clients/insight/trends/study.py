@@ -59,9 +59,7 @@ def study_trends(settings: Settings, console: Console) -> None:
 
     Raises SettingsError where the data is not there, before anything is trained.
     """
-    if settings.task != TREND:
-        settings = with_task(settings, TREND)
-    settings = replace(settings, personal="none", method="fedavg")
+    settings = replace(with_task(settings, TREND), personal="none", method="fedavg")
     series = read_series(settings.trend.study)
     model = edge_model(settings)
     found = _measure(settings, series, model, console)

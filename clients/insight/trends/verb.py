@@ -28,7 +28,7 @@ def forecast_and_show(settings: Settings, site: Site, *, book: str, console: Con
 
     Raises BookError for a series that is not good, FederationError before the site has a release.
     """
-    own = settings if settings.task == TREND else with_task(settings, TREND)
+    own = with_task(settings, TREND)
     if book:
         series = series_of_file(Path(book).expanduser())
     else:

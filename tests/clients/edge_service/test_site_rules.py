@@ -24,3 +24,13 @@ def test_this_hosts_own_rule_of_a_kind_goes_first() -> None:
     rules.hear("elm", Rules(rules=(rule("deadline", value=2), rule("deny", value=1))))
     assert rules().number("deadline", "elm") == 5
     assert rules().number("deny", "elm") == 1
+
+
+def test_a_rule_of_this_host_that_its_cloud_tells_back_is_lifted_at_once() -> None:
+    """Cloud and site on one host read one file; the echo must not outlive what it echoes."""
+    held = [Rules(rules=(rule("deny", value=1),))]
+    rules = SiteRules(lambda: held[0])
+    rules.hear("elm", held[0])
+    assert rules().number("deny", "elm") == 1
+    held[0] = Rules()
+    assert rules() == Rules()

@@ -93,6 +93,12 @@ def test_a_path_is_measured_against_itself() -> None:
     assert model.writer.prompts == [1, 16]
 
 
+def test_paths_stay_within_what_a_prompt_may_hold() -> None:
+    model = FakeModel(len(LETTERS) - 1)
+    ahead = forecasting(model).ahead(NO_ADAPTER, [9e14] * 24, START, step=timedelta(hours=1))
+    assert len(list(islice(ahead, 4))) == 4
+
+
 def test_windows_are_forecast_together() -> None:
     model = FakeModel(MIDDLE)
     windows = [Window(history=(float(scale),) * 24, at=START) for scale in (100, 1000)]

@@ -99,8 +99,8 @@ def test_a_mark_of_byte_order_is_no_part_of_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("time,n\n", "line 1: .*found: time, n"),
-        ("2026-03-02,77\n", "line 1: .*found no names"),
+        ("my,diagnosis77\n", "line 1: .*found 2 columns, none of them called t or count"),
+        ("t,77\n", "line 1: .*found 2 columns, none of them called count"),
         ("count,t\n77\n", "line 2: .*fewer"),
         ("t,count\n2026-03-02,\n", "line 2: 'count'"),
     ],

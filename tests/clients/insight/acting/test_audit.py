@@ -1,5 +1,7 @@
 """The audit notices what was changed, taken out, or cut off."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -64,4 +66,21 @@ def test_a_torn_line_hides_no_tampering(audit: Audit, tmp_path: Path) -> None:
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:2]) + lines[2][:-5])
     with pytest.raises(ActionError, match="move both to another folder"):
+        audit.lines()
+
+
+def test_a_disk_that_refuses_is_said_and_not_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ActionError, match=r"cannot be kept \(No space left on device\)"):
+        Audit(tmp_path).add("proposed")
+
+
+def test_a_head_that_is_no_text_is_tampering(audit: Audit, tmp_path: Path) -> None:
+    (tmp_path / HEAD).write_bytes(b"\xff\xfe")
+    with pytest.raises(ActionError, match="has been changed"):
         audit.lines()

@@ -42,6 +42,18 @@ def forecast(value: float, **more: Any) -> Forecast:
     return Forecast(value=value, low=value, high=value, **shown)
 
 
+def test_a_ledger_that_is_begun_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
+    settings, clock = load([f"var={tmp_path}", "prewarm.interval_s=10"]), Clock()
+    for at in (980.0, 981.0, 982.0):
+        asked(settings, "elm", at)
+    outlook = Outlook(settings, ["elm"], Persistence(), clock=clock)
+    ledger_file(settings, "elm").unlink()
+    asked(settings, "elm", 1001.0)
+    clock.now = 1012.0
+    assert outlook.look()
+    assert outlook.per_s("elm") == 0.1
+
+
 def test_requests_are_those_of_the_ledgers_since_it_began(tmp_path: Path) -> None:
     settings = load([f"var={tmp_path}", "prewarm.interval_s=10"])
     asked(settings, "elm", 995.0)  # before: not read

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.insight.acting.actions import ACTION_KINDS, Action
+from clients.insight.acting.actions import Action
 from clients.insight.acting.proposing import INTENTS, inferred, propose
 from clients.insight.acting.quantities import bound, quantity
+from clients.insight.acting.simulator import CHANGES
 from fl.errors import ActionError
 from fl.settings import load
 
@@ -72,7 +73,8 @@ def test_a_flow_with_a_rate_is_a_reservation() -> None:
     )
     assert action.kind == "bandwidth_reservation"
     assert action.parameters == {"bits_per_s": 1e9, "bound": "at_least"}
-    assert not action.needs_confirmation
+    assert not action.destructive
+    assert not action.assumed
     assert action.expires == 1000.0 + SETTINGS.acting.expires_s
 
 
@@ -94,7 +96,7 @@ def test_what_the_schema_marks_or_is_a_guess_needs_confirmation() -> None:
     ]
     assert bare.assumed == ("unit",)
     assert unsaid.assumed == ("allow",)
-    assert all(a.needs_confirmation for a in (gone, denied, bare, unsaid))
+    assert (gone.assumed, denied.assumed) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -160,4 +162,4 @@ def test_whatever_the_slots_say_it_is_an_action_or_a_refusal(
     except ActionError:
         return
     assert actions
-    assert {action.kind for action in actions} <= set(ACTION_KINDS)
+    assert {action.kind for action in actions} <= set(CHANGES)
