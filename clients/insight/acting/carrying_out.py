@@ -170,4 +170,4 @@ class CarryingOut:
         self._say(f"Links and paces are those of {self.seen}.")
 
     def _say(self, line: str) -> None:
-        self.console.print(f"  {line}")
+        self.console.print(f"  {line}", soft_wrap=True, highlight=False)
