@@ -184,7 +184,8 @@ insight() { # insight WHAT [SETTING...]: its own settings, unless others are nam
   for argument in "${@:2}"; do
     [[ "$argument" == config=* ]] && config=$argument
   done
-  step "$PYTHON" -m server foundation "$config" "${@:2}"
+  # counts alone are replayed: that needs no model
+  [[ "$what" == cache ]] || step "$PYTHON" -m server foundation "$config" "${@:2}"
   exec "$PYTHON" -m clients insight "$what" "$config" "${@:2}"
 }
 
