@@ -49,7 +49,8 @@ def test_a_plan_of_another_task_is_learned_at_the_rank_of_that_task(
         site.carry(replace(plan, local_steps=1), release, kind=SETTLE)
     assert held(site, task) == 0
     assert held(site, COMPLETE) is None
-    assert open_shelf(own, SITE, "001").personal() is not None
+    kept = open_shelf(own, SITE, "001").personal()
+    assert (kept is None) == (own.personal == "none")
 
 
 def test_a_release_of_another_task_than_the_plans_is_refused(tmp_path: Path) -> None:

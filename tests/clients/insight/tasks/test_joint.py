@@ -75,13 +75,13 @@ def test_arms_are_alike_but_for_what_is_compared() -> None:
 
 
 def test_adapters_are_as_wide_as_their_tasks_say(settings: Settings, tmp_path: Path) -> None:
-    """Shared and personal part: 8 + 8, of the by-products 32 + 8, all at alpha / rank = 2."""
+    """Shared and personal part: 8 + 8, 32 + 8, and 32 alone (trends), all at alpha / rank = 2."""
     base = read_base(tmp_path / "edge", ["c_attn"])
     specs = adapter_specs(settings, base)
     assert {task: spec.rank for task, spec in specs.items()} == {
         COMPLETE: 16,
         INTENT: 40,
-        TREND: 40,
+        TREND: 32,
     }
     assert {spec.scale for spec in specs.values()} == {2.0}
 
