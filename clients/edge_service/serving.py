@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from rich.console import Console
+
 from clients.adapter_shelf import AdapterShelf, shelves_in_use
 from clients.capability import site_rank
+from clients.edge_model import EdgeModel
 from clients.personal_part import in_use, release_view, served_adapter
 from fl.adapter import Adapter, AdapterSpec, digest
 from fl.errors import AdapterError, NetGPTError, ReleaseError
@@ -18,6 +21,7 @@ from fl.release import AdapterRelease
 from fl.settings import Settings
 from fl.sharing import same_but_rank
 from fl.site import Site
+from fl.site_list import federated_sites
 
 Say = Callable[[str], None]
 
@@ -170,3 +174,23 @@ class Serving:
     def _say_swapped(self, before: InUse | None, after: InUse | None) -> None:
         if after is not None:
             self._say(f"release swapped from {before.name if before else 'none'} to {after.name}")
+
+
+def adapter_on_shelf(
+    settings: Settings, site_id: str, model: EdgeModel, console: Console
+) -> Adapter | None:
+    """What a site's people are served with, for a process that only reads its shelf of the task.
+
+    None before the site's first release. What is wrong with the shelf is printed.
+    """
+    serving = Serving(
+        settings,
+        next(site for site in federated_sites(settings) if site.id == site_id),
+        spec=model.spec,
+        layers=model.base.layers,
+        say=lambda said: console.print(f"  {said}", highlight=False, soft_wrap=True),
+        owns_shelf=False,
+    )
+    serving.load()
+    used = serving.now()
+    return used.adapter if used else None

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from clients.atomic import publish_text
 from clients.edge_model import edge_model
-from clients.edge_service.serving import Serving
+from clients.edge_service.serving import adapter_on_shelf
 from clients.insight.books import read_task_book
 from clients.insight.intents.schema import Intent, to_object
 from clients.insight.intents.site_intents import SiteIntents
@@ -65,21 +65,12 @@ def read_and_show(
 def site_intents(settings: Settings, site: Site, console: Console) -> SiteIntents:
     """A site's intents with what its shelf holds now."""
     model = edge_model(settings)
-    serving = Serving(
-        settings,
-        site,
-        spec=model.spec,
-        layers=model.base.layers,
-        say=lambda said: console.print(f"  {said}", highlight=False, soft_wrap=True),
-        owns_shelf=False,
-    )
-    serving.load()
-    used = serving.now()
+    adapter = adapter_on_shelf(settings, site.id, model, console)
     return SiteIntents(
         settings,
         site,
         model,
-        now=lambda: used.adapter if used else None,
+        now=lambda: adapter,
         heldout=lambda: read_task_book(settings, site).heldout,
     )
 

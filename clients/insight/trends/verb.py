@@ -11,7 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from clients.edge_model import edge_model
-from clients.edge_service.serving import Serving
+from clients.edge_service.serving import adapter_on_shelf
 from clients.insight.forecast import Forecast
 from clients.insight.trends.forecasting import Forecasting
 from clients.insight.trends.series import CountSeries, series_of_file, series_of_log, to_objects
@@ -54,22 +54,13 @@ def _forecasts(
     settings: Settings, site: Site, series: CountSeries, console: Console
 ) -> list[Forecast]:
     model = edge_model(settings)
-    serving = Serving(
-        settings,
-        site,
-        spec=model.spec,
-        layers=model.base.layers,
-        say=lambda said: console.print(f"  {said}", highlight=False, soft_wrap=True),
-        owns_shelf=False,
-    )
-    serving.load()
-    if (used := serving.now()) is None:
+    if (adapter := adapter_on_shelf(settings, site.id, model, console)) is None:
         raise FederationError(
             f"Site {site.id} has no release of task=trend yet. "
             "./run.sh simulate task=trend makes one."
         )
     ahead = Forecasting(model, coverage=settings.trend.coverage).ahead(
-        used.adapter, series.counts, series.at, step=series.step
+        adapter, series.counts, series.at, step=series.step
     )
     steps = settings.trend.horizon
     return list(
