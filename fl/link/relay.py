@@ -42,6 +42,7 @@ class Relay:
         self._lines = [Line(bytes_per_s=0, delay_s=0, seed=seed + way) for way in (0, 1)]
         self.change(profile)
         self._crossed = [0, 0]  # bytes up, bytes down
+        self._connections = set[asyncio.Task[None] | None]()
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stopping: asyncio.Event | None = None
@@ -108,6 +109,17 @@ class Relay:
         await self._connected(reader, writer, counted=False)
 
     async def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool
+    ) -> None:
+        # asyncio itself holds a task only weakly: without this it may be collected underway.
+        task = asyncio.current_task()
+        self._connections.add(task)
+        try:
+            await self._join(reader, writer, counted=counted)
+        finally:
+            self._connections.discard(task)
+
+    async def _join(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool
     ) -> None:
         try:
